@@ -1,0 +1,80 @@
+# Every target is one line that calls the real tool; `make` alone lists them.
+#   ENV=lab|aws            which inventory (default: lab)
+#   LIMIT=<machine>        one machine;  TAGS=<tags>  part of the play;  ARGS='…'  more options for ansible-playbook
+#   TRACE=<file.csv>       what `make demo` and `make replay` send
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+ENV   ?= lab
+TRACE ?= $(wildcard ../shared/data/azure-llm-2023-code.csv)
+PLAY   = ansible-playbook -i inventories/$(ENV) $(if $(LIMIT),--limit $(LIMIT)) $(if $(TAGS),--tags $(TAGS)) $(ARGS)
+ROLES  = docker kafka mongo processor producers
+PACKAGES = lab fleet apps/contracts/gpu_token_contracts apps/processor/gpu_token_processor apps/producers/gpu_token_producers
+
+##@ Start here
+demo: setup-lab ## lab, site.yml, a replay of real input, verification; exit 0 only if it passed
+	scripts/demo.sh "$(TRACE)"
+demo-down: setup ## remove every trace of the lab
+	lab down
+test: setup-lab ## everything: lint, unit tests, molecule for each role, the whole site in the lab
+	scripts/test.sh
+test-fast: setup lint unit ## lint and unit tests alone
+
+##@ The local lab
+lab-up: setup-lab ## bring up the machines of fleet.yml
+	lab up
+lab-down: setup ## take them down, data included
+	lab down
+lab-status: setup ## what is up
+	lab status
+
+##@ The pipeline
+converge: setup ## site.yml (LIMIT=processor-1 TAGS=processor_configure narrow it)
+	$(PLAY) site.yml
+check: setup ## what site.yml would change
+	$(PLAY) site.yml --check --diff
+verify: setup ## check everything; writes build/verify.json
+	$(PLAY) playbooks/verify.yml
+health: setup ## is each service healthy?
+	$(PLAY) playbooks/health.yml
+restart: setup ## rolling restart
+	$(PLAY) playbooks/restart.yml
+upgrade: setup ## rolling change of images, one machine at a time
+	$(PLAY) playbooks/upgrade.yml
+replay: setup ## send TRACE through the pipeline
+	$(PLAY) playbooks/replay.yml $(if $(TRACE),-e replay_trace=$(abspath $(TRACE)))
+support-bundle: setup ## logs and state of every machine in build/
+	$(PLAY) playbooks/support_bundle.yml
+reset: setup ## stop the services; keeps the data unless ARGS='-e wipe_data=true'
+	$(PLAY) playbooks/reset.yml
+fleet-check: setup ## is fleet.yml right?
+	fleet check
+
+##@ Tests in parts
+lint: setup ## ansible-lint, yamllint, ruff, mypy, hadolint, shellcheck
+	scripts/lint.sh
+unit: setup ## unit and property tests
+	pytest -q
+molecule: setup-lab $(addprefix molecule-,$(ROLES) site) ## molecule test of every role and of the site
+molecule-%: setup-lab
+	molecule test -s $*
+e2e: setup-lab ## the whole site in the lab, through ansible-runner
+	pytest -q tests/e2e
+lab-test: setup-lab ## the lab itself
+	pytest -q tests/lab
+
+##@ Housekeeping
+docs: setup ## generate the role READMEs from their argument specs
+	scripts/role_docs.sh
+setup: ## the controller's tools in .venv
+	scripts/setup.sh tools
+setup-lab: ## … and the Debian packages the lab needs
+	scripts/setup.sh lab
+clean: ## remove local caches and build output
+	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis .ansible
+help:
+	@awk 'BEGIN{FS=":.*## "} /^##@/{printf "\n%s\n",substr($$0,5)} /^[a-z0-9-]+:.*## /{printf "  %-16s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
+
+.PHONY: help demo demo-down test test-fast lab-up lab-down lab-status converge check verify health restart upgrade replay \
+  support-bundle reset fleet-check lint unit molecule e2e lab-test docs setup setup-lab clean

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Every linter, each named before it runs; stops at the first that finds something.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+run() { printf '\n== %s\n' "$*"; "$@"; }
+
+run fleet check
+run yamllint --strict .
+run ansible-lint --profile production --offline
+run ruff check .
+run ruff format --check .
+run mypy lab fleet
+for app in contracts processor producers; do
+  run mypy "apps/$app/gpu_token_$app"
+done
+run mypy apps/build_context.py
+mapfile -t dockerfiles < <(git ls-files --cached --others --exclude-standard | grep -E '(^|/)Dockerfile|\.Dockerfile$')
+run hadolint "${dockerfiles[@]}"
+mapfile -t scripts < <(git ls-files --cached --others --exclude-standard | xargs grep -lE '^#!.*\b(ba)?sh\b' --)
+run shellcheck -x "${scripts[@]}"

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# The whole test suite, part by part, with the time each took; goes on after a failing part and fails at the end.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+parts=() failed=0
+part() { # part NAME COMMAND...
+  local start=$SECONDS outcome=passed
+  printf '\n\033[1m==> %s\033[0m\n' "$1"
+  "${@:2}" || { outcome=FAILED; failed=$((failed + 1)); }
+  parts+=("$(printf '%-20s %-7s %4d s' "$1" "$outcome" $((SECONDS - start)))")
+}
+
+part lint scripts/lint.sh
+part unit pytest -q
+part lab pytest -q tests/lab
+for scenario in docker kafka mongo processor producers site; do
+  part "molecule $scenario" molecule test -s "$scenario"
+done
+part e2e pytest -q tests/e2e
+
+printf '\n'
+printf '%s\n' "${parts[@]}"
+printf '%d passed, %d failed\n' $((${#parts[@]} - failed)) "$failed"
+[ "$failed" -eq 0 ]
