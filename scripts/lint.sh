@@ -18,4 +18,5 @@ run mypy apps/build_context.py
 mapfile -t dockerfiles < <(git ls-files --cached --others --exclude-standard | grep -E '(^|/)Dockerfile|\.Dockerfile$')
 run hadolint "${dockerfiles[@]}"
 mapfile -t scripts < <(git ls-files --cached --others --exclude-standard | xargs grep -lE '^#!.*\b(ba)?sh\b' --)
+run scripts/role_docs.sh --check
 run shellcheck -x "${scripts[@]}"

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Writes each role's README from its meta/argument_specs.yml; with --check says which are out of date.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+status=0
+for role in roles/*/; do
+  readme=$(mktemp)
+  aar-doc --output-file "$readme" --output-mode replace --output-template '{{ content }}' "$role" markdown >/dev/null
+  if [ "${1:-}" = --check ]; then
+    cmp -s "$readme" "${role}README.md" || { echo "${role}README.md differs from the role's argument specs; run: make docs" >&2; status=1; }
+  else
+    cp "$readme" "${role}README.md"
+  fi
+  rm -f "$readme"
+done
+exit "$status"

@@ -1,0 +1,67 @@
+"""One lab environment for the whole end-to-end run, beside any other that is up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {
+    "LAB_NAME": "e2e",
+    "LAB_SUBNET": "10.0.4.0/24",
+    "LAB_EC2_PORT": "15300",
+    "LAB_REGISTRY_PORT": "15301",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def lab() -> Iterator[None]:
+    """Fresh machines at the start, no trace of them at the end."""
+    os.environ.update(ENVIRONMENT)
+    subprocess.run(["lab", "down"], check=True)
+    subprocess.run(["lab", "up"], check=True)
+    yield
+    subprocess.run(["lab", "down"], check=True)
+
+
+@pytest.fixture
+def on_machine() -> Callable[..., str]:
+    """Run a command on a machine as root and return its standard output."""
+
+    def run(machine: str, *command: str) -> str:
+        done = subprocess.run(
+            ["lab", "exec", machine, "--", *command], check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    return run
+
+
+@pytest.fixture
+def container_ids(on_machine: Callable[..., str]) -> Callable[[], dict[str, str]]:
+    """Container name -> container id, over the whole fleet."""
+
+    def read() -> dict[str, str]:
+        return {
+            role: on_machine(f"{role}-1", "docker", "inspect", "--format", "{{.Id}}", role)
+            for role in ("kafka", "mongo", "processor", "producers")
+        }
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real trace where it is at hand, else a seeded one of the same shape."""
+    real = Path(os.environ.get("TRACE") or ROOT.parent / "shared" / "data" / "azure-llm-2023-code.csv")
+    if real.is_file():
+        return real
+    synthetic = tmp_path_factory.mktemp("trace") / "synthetic-trace.csv"
+    subprocess.run(
+        ["python", "-m", "gpu_token_producers", "trace", "--rows", "8819", "--seed", "1", str(synthetic)], check=True
+    )
+    return synthetic

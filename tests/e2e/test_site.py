@@ -1,0 +1,173 @@
+"""The main job on real machines. The tests run in the order they stand in: each builds on the one before."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from .runner import ROOT, play
+
+FLEET: dict[str, Any] = yaml.safe_load((ROOT / "fleet.yml").read_text())
+OnMachine = Callable[..., str]
+ContainerIds = Callable[[], dict[str, str]]
+TOPICS = "/opt/kafka/bin/kafka-topics.sh"
+
+
+def test_dry_run_on_fresh_machines_passes() -> None:
+    play("site.yml", check=True).must_pass()
+
+
+def test_bad_input_stops_before_anything_is_touched(on_machine: OnMachine) -> None:
+    run = play("site.yml", kafka_heap_share=0.9)
+    assert run.rc != 0
+    assert "kafka_heap_share" in run.stdout
+    assert "no" == on_machine("kafka-1", "sh", "-c", "command -v docker >/dev/null && echo yes || echo no")
+
+
+def test_site_converges_and_a_second_run_changes_nothing(container_ids: ContainerIds) -> None:
+    play("site.yml").must_pass()
+    before = container_ids()
+    play("site.yml").must_change_nothing()
+    assert container_ids() == before
+
+
+def test_dry_run_on_converged_machines_reports_nothing() -> None:
+    play("site.yml", check=True).must_change_nothing()
+
+
+def test_replay_is_stored_exactly(trace: Path) -> None:
+    with trace.open(newline="") as rows:
+        requests = list(csv.DictReader(rows))
+    totals = {
+        "verify_expected_events": len(requests),
+        "verify_expected_prompt_tokens": sum(int(row["ContextTokens"]) for row in requests),
+        "verify_expected_completion_tokens": sum(int(row["GeneratedTokens"]) for row in requests),
+    }
+    if trace.name == "azure-llm-2023-code.csv":
+        assert list(totals.values()) == [8_819, 18_059_974, 245_896]
+    for _ in range(2):  # the same trace sent twice counts once
+        play("playbooks/replay.yml", replay_trace=str(trace)).must_pass()
+        play("playbooks/verify.yml", **totals).must_pass()
+        report = json.loads((ROOT / "build" / "verify.json").read_text())
+        assert report["passed"]
+        assert report["totals"] == {
+            "sent": totals["verify_expected_events"],
+            "stored": totals["verify_expected_events"],
+            "dead_lettered": 0,
+            "duplicates": 0,
+            "context_tokens": totals["verify_expected_prompt_tokens"],
+            "generated_tokens": totals["verify_expected_completion_tokens"],
+        }
+
+
+def test_changed_retention_changes_that_topic_alone(container_ids: ContainerIds) -> None:
+    before = container_ids()
+    topics = [dict(topic) for topic in FLEET["topics"]]
+    topics[0]["retention_hours"] += 24
+    run = play("site.yml", tags="kafka", kafka_topics=topics).must_pass()
+    assert {host: len(tasks) for host, tasks in run.changed.items()} == {"kafka-1": 1}
+    assert container_ids() == before
+    play("site.yml", tags="kafka").must_pass()
+    play("site.yml", tags="kafka").must_change_nothing()
+
+
+def test_changed_window_recreates_the_processor_alone(container_ids: ContainerIds) -> None:
+    before = container_ids()
+    run = play("site.yml", processor_window_seconds=60).must_pass()
+    assert set(run.changed) == {"processor-1"}
+    after = container_ids()
+    assert {name for name in after if after[name] != before[name]} == {"processor"}
+    play("site.yml", tags="processor").must_pass()
+
+
+def test_tagged_rerun_of_one_machine_needs_no_other() -> None:
+    run = play("site.yml", limit="processor-1", tags="processor_configure").must_change_nothing()
+    assert run.hosts - {"localhost"} == {"processor-1"}
+
+
+def test_malformed_event_is_dead_lettered_with_its_reason(on_machine: OnMachine) -> None:
+    before = dead_letters(on_machine)
+    on_machine(
+        "kafka-1",
+        "docker",
+        "exec",
+        "kafka",
+        "sh",
+        "-c",
+        "echo '{\"ts\": ' | /opt/kafka/bin/kafka-console-producer.sh"
+        " --bootstrap-server localhost:9092 --topic token.usage.v1",
+    )
+    deadline = time.monotonic() + 30
+    while (now := dead_letters(on_machine)) == before:
+        assert time.monotonic() < deadline, "the malformed event did not reach the dead-letter topic in 30 s"
+        time.sleep(0.5)
+    assert now == before + 1
+    letter = on_machine(
+        "kafka-1",
+        "docker",
+        "exec",
+        "kafka",
+        "/opt/kafka/bin/kafka-console-consumer.sh",
+        *"--bootstrap-server localhost:9092 --topic token.usage.v1.dlq --from-beginning".split(),
+        *f"--max-messages {now} --timeout-ms 20000".split(),
+        *"--formatter-property print.headers=true".split(),
+    )
+    assert "invalid_json" in letter
+    assert "dlq.source_topic:token.usage.v1" in letter
+
+
+def dead_letters(on_machine: OnMachine) -> int:
+    """Records in the dead-letter topic of token usage."""
+    lines = on_machine(
+        "kafka-1",
+        "docker",
+        "exec",
+        "kafka",
+        "/opt/kafka/bin/kafka-get-offsets.sh",
+        *"--bootstrap-server localhost:9092 --topic token.usage.v1.dlq".split(),
+    )
+    return sum(int(line.rsplit(":", 1)[1]) for line in lines.splitlines() if line.startswith("token.usage.v1.dlq:"))
+
+
+def test_a_removed_container_comes_back_with_its_data(on_machine: OnMachine) -> None:
+    before = dead_letters(on_machine)
+    assert before > 0
+    on_machine("kafka-1", "docker", "rm", "--force", "kafka")
+    play("site.yml", tags="kafka").must_pass()
+    assert dead_letters(on_machine) == before
+
+
+def test_hand_edited_settings_are_put_back(on_machine: OnMachine) -> None:
+    on_machine("processor-1", "sh", "-c", "echo WINDOW_SECONDS=7 >> /opt/gpu-token/processor/.env")
+    run = play("site.yml", limit="processor-1", tags="processor").must_pass()
+    assert "processor-1" in run.changed
+    assert "WINDOW_SECONDS=7" not in on_machine("processor-1", "cat", "/opt/gpu-token/processor/.env")
+
+
+def test_services_survive_a_reboot_without_a_rerun(on_machine: OnMachine) -> None:
+    on_machine("processor-1", "sh", "-c", "nohup systemctl reboot >/dev/null 2>&1 &")
+    address = next(
+        line.split()[1]
+        for line in (ROOT / ".lab" / "e2e" / "ssh_config").read_text().splitlines()
+        if line.strip().startswith("HostName")
+    )
+    assert address
+    time.sleep(5)
+    play("playbooks/health.yml", limit="processor-1").must_pass()
+    play("site.yml").must_change_nothing()
+
+
+@pytest.mark.parametrize("path", ["/gpu/info", "/usage", "/cost", "/throughput", "/health", "/metrics", "/"])
+def test_operator_reads_the_api(path: str) -> None:
+    inventory = yaml.safe_load((ROOT / ".lab" / "e2e" / "ansible.yml").read_text())
+    with urllib.request.urlopen(f"http://{inventory['addresses']['processor-1']}:8080{path}", timeout=10) as answer:
+        assert answer.status == 200
+        assert answer.read()
