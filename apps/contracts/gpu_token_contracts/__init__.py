@@ -1,0 +1,57 @@
+"""The contract between producers and processor: events, topics, collections and identities."""
+
+from gpu_token_contracts.codec import decode, decode_gpu_metric, decode_token_usage, encode, with_extras
+from gpu_token_contracts.errors import InvalidEvent, Reason
+from gpu_token_contracts.events import Event, GpuMetric, TokenUsage
+from gpu_token_contracts.identity import (
+    event_identity,
+    gpu_identity,
+    metric_key,
+    position,
+    usage_key,
+)
+from gpu_token_contracts.timestamps import TimeBounds, format_ts, from_us, to_us
+from gpu_token_contracts.topics import (
+    COLLECTION_GPU_METRICS,
+    COLLECTION_GPUS,
+    COLLECTION_TOKEN_USAGE,
+    TOPIC_GPU_METRICS,
+    TOPIC_TOKEN_USAGE,
+    TOPICS,
+    DlqHeader,
+    TopicSpec,
+    dlq_topic,
+    topic_registry,
+)
+
+__all__ = [
+    "COLLECTION_GPUS",
+    "COLLECTION_GPU_METRICS",
+    "COLLECTION_TOKEN_USAGE",
+    "TOPICS",
+    "TOPIC_GPU_METRICS",
+    "TOPIC_TOKEN_USAGE",
+    "DlqHeader",
+    "Event",
+    "GpuMetric",
+    "InvalidEvent",
+    "Reason",
+    "TimeBounds",
+    "TokenUsage",
+    "TopicSpec",
+    "decode",
+    "decode_gpu_metric",
+    "decode_token_usage",
+    "dlq_topic",
+    "encode",
+    "event_identity",
+    "format_ts",
+    "from_us",
+    "gpu_identity",
+    "metric_key",
+    "position",
+    "to_us",
+    "topic_registry",
+    "usage_key",
+    "with_extras",
+]

@@ -1,0 +1,141 @@
+"""Bytes to events and back.
+
+Speed: a valid event is decoded once, straight into its Struct. Only an event with unknown
+fields is decoded again to keep them, and only a refused one is looked at to say why.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import msgspec
+
+from gpu_token_contracts import bounds
+from gpu_token_contracts.diagnosis import check_extras, explain
+from gpu_token_contracts.errors import InvalidEvent, Reason
+from gpu_token_contracts.events import SCHEMA_VERSION, Event, GpuMetric, TokenUsage
+from gpu_token_contracts.timestamps import TimeBounds, format_ts
+from gpu_token_contracts.topics import TOPICS, TopicSpec
+
+EventT = TypeVar("EventT", bound=Event)
+
+DEFAULT_BOUNDS = TimeBounds()
+
+_UNKNOWN_FIELD = "Object contains unknown field"
+
+_decode_raw = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_gpu_metric = msgspec.json.Decoder(GpuMetric).decode
+_decode_token_usage = msgspec.json.Decoder(TokenUsage).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def decode_gpu_metric(value: bytes | None, time_bounds: TimeBounds = DEFAULT_BOUNDS) -> GpuMetric:
+    """The GPU metric in `value`; raises InvalidEvent and nothing else."""
+    body = _body(value)
+    try:
+        metric = _decode_gpu_metric(body)
+    except (ValueError, RecursionError) as error:
+        metric = _keep_extras(GpuMetric, body, error)
+    _check_common(metric, time_bounds)
+    if metric.mem_used_mb > metric.mem_total_mb:
+        raise InvalidEvent(
+            Reason.OUT_OF_RANGE,
+            f"Field mem_used_mb is {metric.mem_used_mb:g}, "
+            f"more than mem_total_mb, which is {metric.mem_total_mb:g}.",
+        )
+    return metric
+
+
+def decode_token_usage(value: bytes | None, time_bounds: TimeBounds = DEFAULT_BOUNDS) -> TokenUsage:
+    """The token usage in `value`; raises InvalidEvent and nothing else."""
+    body = _body(value)
+    try:
+        usage = _decode_token_usage(body)
+    except (ValueError, RecursionError) as error:
+        usage = _keep_extras(TokenUsage, body, error)
+    _check_common(usage, time_bounds)
+    return usage
+
+
+def decode(
+    topic: str,
+    value: bytes | None,
+    time_bounds: TimeBounds = DEFAULT_BOUNDS,
+    topics: Mapping[str, TopicSpec] = TOPICS,
+) -> GpuMetric | TokenUsage:
+    """The event that `topic` carries; raises InvalidEvent and nothing else."""
+    spec = topics.get(topic)
+    if spec is None:
+        raise InvalidEvent(
+            Reason.UNKNOWN_TOPIC, f"Topic {topic!r} carries no known event; known are {', '.join(topics)}."
+        )
+    if spec.event_type is GpuMetric:
+        return decode_gpu_metric(value, time_bounds)
+    return decode_token_usage(value, time_bounds)
+
+
+def encode(event: Event) -> bytes:
+    """The event as it goes over the wire: UTF-8 JSON, absent fields left out, extras last."""
+    extras = event.extras
+    if extras is None:
+        return _encode(event)
+    return _encode({**msgspec.to_builtins(event), **extras})
+
+
+def with_extras(event: EventT, extras: Mapping[str, Any]) -> EventT:
+    """A copy of the event that carries `extras`, as if a later producer had sent them."""
+    clash = sorted(set(extras) & set(type(event).__struct_encode_fields__))
+    if clash:
+        raise ValueError(f"Extras {', '.join(clash)} are fields of {type(event).__name__}: set them there.")
+    copy = msgspec.structs.replace(event)
+    copy.__dict__["extras"] = dict(extras)
+    return copy
+
+
+def _body(value: bytes | None) -> bytes:
+    if value is None:
+        raise InvalidEvent(Reason.TOMBSTONE, "The value is null; events are never deleted by a tombstone.")
+    if len(value) > bounds.MAX_EVENT_BYTES:
+        raise InvalidEvent(
+            Reason.TOO_LARGE,
+            f"The value has {len(value)} bytes; an event has at most {bounds.MAX_EVENT_BYTES}.",
+        )
+    return value
+
+
+def _keep_extras(event_type: type[EventT], body: bytes, error: Exception) -> EventT:
+    """Decode again, unknown fields aside, if they were all that was wrong."""
+    if not str(error).startswith(_UNKNOWN_FIELD):
+        raise explain(error, body) from error
+    try:
+        raw = _decode_raw(body)
+        names = _field_names(event_type)
+        extras = {name: raw.pop(name) for name in list(raw) if name not in names}
+        event = msgspec.convert(raw, event_type)
+    except (ValueError, RecursionError) as second_error:
+        raise explain(second_error, body) from second_error
+    check_extras(extras)
+    event.__dict__["extras"] = extras
+    return event
+
+
+@lru_cache(maxsize=8)
+def _field_names(event_type: type[Event]) -> frozenset[str]:
+    return frozenset(event_type.__struct_encode_fields__)
+
+
+def _check_common(event: Event, time_bounds: TimeBounds) -> None:
+    ts = event.ts
+    if ts.utcoffset():
+        raise InvalidEvent(Reason.BAD_TIMESTAMP, f"Field ts is {ts.isoformat()}; it must be in UTC, with Z.")
+    if not time_bounds.earliest <= ts <= time_bounds.latest:
+        raise InvalidEvent(
+            Reason.BAD_TIMESTAMP,
+            f"Field ts is {format_ts(ts)}; accepted is "
+            f"{format_ts(time_bounds.earliest)} to {format_ts(time_bounds.latest)}.",
+        )
+    if event.schema_version is not None and event.schema_version != SCHEMA_VERSION:
+        raise InvalidEvent(
+            Reason.UNKNOWN_VERSION,
+            f"Field schema_version is {event.schema_version}; this topic carries {SCHEMA_VERSION}.",
+        )

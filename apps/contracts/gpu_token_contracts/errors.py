@@ -1,0 +1,29 @@
+"""Why an event is refused."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Stable short codes; they travel in the header `dlq.reason` and label metrics."""
+
+    TOMBSTONE = "tombstone"
+    TOO_LARGE = "too_large"
+    INVALID_UTF8 = "invalid_utf8"
+    INVALID_JSON = "invalid_json"
+    MISSING_FIELD = "missing_field"
+    WRONG_TYPE = "wrong_type"
+    OUT_OF_RANGE = "out_of_range"
+    NOT_FINITE = "not_finite"
+    BAD_TIMESTAMP = "bad_timestamp"
+    BAD_EXTRA = "bad_extra"
+    UNKNOWN_VERSION = "unknown_version"
+    UNKNOWN_TOPIC = "unknown_topic"
+
+
+class InvalidEvent(ValueError):
+    """An event that no retry can make acceptable."""
+
+    def __init__(self, reason_code: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason_code = reason_code
+        self.message = message

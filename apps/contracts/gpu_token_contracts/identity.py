@@ -1,0 +1,33 @@
+"""Who an event, a GPU and a partition key are."""
+
+from gpu_token_contracts.events import Event, GpuMetric, TokenUsage
+
+_UNKNOWN_HOST = "unknown"
+
+
+def position(topic: str, partition: int, offset: int) -> str:
+    """`<topic>:<partition>:<offset>`."""
+    return f"{topic}:{partition}:{offset}"
+
+
+def event_identity(event: Event, topic: str, partition: int, offset: int) -> str:
+    """The event's own id, else its position: storing under it twice is harmless."""
+    return event.event_id or position(topic, partition, offset)
+
+
+def gpu_identity(metric: GpuMetric) -> str:
+    """A GPU's name for itself: its uuid, else host, index and model name.
+
+    Host and index alone do not tell GPUs apart: hosts have reported two GPUs as index 0.
+    """
+    return metric.uuid or f"{metric.host or _UNKNOWN_HOST}/{metric.gpu_index}/{metric.name or ''}"
+
+
+def metric_key(metric: GpuMetric) -> bytes:
+    """Message key of a GPU metric: one GPU's readings stay in order."""
+    return f"{metric.host or _UNKNOWN_HOST}/{gpu_identity(metric)}".encode()
+
+
+def usage_key(usage: TokenUsage) -> bytes:
+    """Message key of a usage event: one host's GPU index stays in order."""
+    return f"{usage.host or _UNKNOWN_HOST}/{usage.gpu_index}".encode()

@@ -1,0 +1,38 @@
+"""Event time: UTC, to the microsecond."""
+
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from gpu_token_contracts import bounds
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class TimeBounds(NamedTuple):
+    """Event time that is accepted, both ends included."""
+
+    earliest: datetime = bounds.EARLIEST_TS
+    latest: datetime = bounds.LATEST_TS
+
+    @classmethod
+    def around(cls, now: datetime, *, max_age: timedelta, max_ahead: timedelta) -> "TimeBounds":
+        """Bounds relative to a clock, never wider than the fixed ones."""
+        if now - bounds.EARLIEST_TS > max_age:
+            return cls(earliest=now - max_age, latest=now + max_ahead)
+        return cls(latest=now + max_ahead)
+
+
+def to_us(ts: datetime) -> int:
+    """Microseconds since 1970-01-01 UTC."""
+    return (ts - _EPOCH) // _MICROSECOND
+
+
+def from_us(microseconds: int) -> datetime:
+    """UTC datetime of microseconds since 1970-01-01 UTC."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def format_ts(ts: datetime) -> str:
+    """ISO-8601 in UTC with Z, as the wire has it."""
+    return ts.astimezone(UTC).isoformat().replace("+00:00", "Z")
