@@ -1,0 +1,174 @@
+"""The two inventories against an EC2 API of the test's own: groups, names, addresses, and their likeness."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from moto.server import ThreadedMotoServer
+
+ROOT = Path(__file__).parents[2]
+LAB = ROOT / "inventories/lab/aws_ec2.yml"
+AWS = ROOT / "inventories/aws/aws_ec2.yml"
+PROJECT: str = yaml.safe_load((ROOT / "fleet.yml").read_text())["project"]
+PRIVATE_IPS = {"kafka": "10.0.1.10", "mongo": "10.0.1.20", "processor": "10.0.1.30", "producers": "10.0.1.40"}
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+
+@pytest.fixture(scope="module")
+def ec2_port() -> Iterator[int]:
+    """An EC2 API that knows one fleet, a stopped machine, a nameless one and strangers; yields its port."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    ec2 = boto3.client(
+        "ec2",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    vpc_id = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet_id = ec2.create_subnet(VpcId=vpc_id, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+
+    def run(ip: str, tags: Mapping[str, str], public: bool = False) -> str:
+        """Start an instance; returns its id."""
+        instance = ec2.run_instances(
+            ImageId="ami-12c6146b",
+            MinCount=1,
+            MaxCount=1,
+            NetworkInterfaces=[
+                {
+                    "DeviceIndex": 0,
+                    "SubnetId": subnet_id,
+                    "PrivateIpAddress": ip,
+                    "AssociatePublicIpAddress": public,
+                }
+            ],
+            TagSpecifications=[
+                {
+                    "ResourceType": "instance",
+                    "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
+                }
+            ],
+        )["Instances"][0]
+        return instance["InstanceId"]
+
+    for environment in ("lab", "molecule", "dev"):
+        common = {"Project": PROJECT, "Environment": environment}
+        for role, ip in PRIVATE_IPS.items():
+            address = ip if environment == "lab" else f"{ip[:-1]}{len(environment)}"
+            run(address, {**common, "Role": role, "Name": f"{role}-1"}, public=environment == "dev")
+    stopped = run("10.0.1.50", {"Project": PROJECT, "Environment": "lab", "Role": "kafka", "Name": "kafka-9"})
+    ec2.stop_instances(InstanceIds=[stopped])
+    run("10.0.1.60", {"Project": "another", "Environment": "lab", "Role": "kafka", "Name": "stranger-1"})
+    run("10.0.1.70", {"Project": PROJECT, "Environment": "nameless", "Role": "kafka"})
+    yield port
+    server.stop()
+
+
+def inventory(name: str, *options: str, **variables: str) -> dict[str, Any]:
+    """What `ansible-inventory --list` makes of an inventory."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "LAB_"))}
+    done = subprocess.run(
+        ["ansible-inventory", "-i", f"inventories/{name}", "--list", *options],
+        cwd=ROOT,
+        env={**environment, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    listing: dict[str, Any] = json.loads(done.stdout)
+    return listing
+
+
+def addresses(listing: Mapping[str, Any]) -> dict[str, str]:
+    """The address of each host."""
+    return {host: str(plain(values["ansible_host"])) for host, values in listing["_meta"]["hostvars"].items()}
+
+
+def plain(value: Any) -> Any:
+    """A value without the wrapper that marks text from outside as not to be templated."""
+    return value["__ansible_unsafe"] if isinstance(value, dict) else value
+
+
+def test_inventories_differ_in_which_fleet_they_ask_for_alone() -> None:
+    lab, aws = (yaml.safe_load(path.read_text()) for path in (LAB, AWS))
+    for key in ("endpoint_url", "access_key", "secret_key", "profile"):
+        assert key in lab
+        assert key not in aws
+        del lab[key]
+    lab["filters"].pop("tag:Environment")
+    aws["filters"].pop("tag:Environment")
+    assert lab == aws
+
+
+def test_project_filter_is_the_fleets() -> None:
+    assert yaml.safe_load(AWS.read_text())["filters"]["tag:Project"] == PROJECT
+
+
+def test_lab_has_the_running_machines_in_groups_named_as_the_roles(ec2_port: int) -> None:
+    listing = inventory("lab", LAB_EC2_PORT=str(ec2_port))
+    groups = {group: values["hosts"] for group, values in listing.items() if "hosts" in values}
+    groups.pop("aws_ec2")
+    assert groups == {role: [f"{role}-1"] for role in PRIVATE_IPS}
+    assert addresses(listing) == {f"{role}-1": ip for role, ip in PRIVATE_IPS.items()}
+
+
+def test_lab_is_chosen_by_its_name(ec2_port: int) -> None:
+    listing = inventory("lab", LAB_EC2_PORT=str(ec2_port), LAB_NAME="molecule")
+    assert addresses(listing)["kafka-1"] == "10.0.1.18"
+
+
+def test_lab_does_not_use_the_users_profile(ec2_port: int, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text("[profile mine]\nregion = eu-west-1\naws_access_key_id = mine\n")
+    listing = inventory(
+        "lab",
+        LAB_EC2_PORT=str(ec2_port),
+        AWS_CONFIG_FILE=str(config),
+        AWS_PROFILE="mine",
+        AWS_REGION="eu-west-1",
+        AWS_SESSION_TOKEN="mine",
+    )
+    assert sorted(addresses(listing)) == sorted(f"{role}-1" for role in PRIVATE_IPS)
+
+
+def test_machine_without_a_name_is_called_by_its_id(ec2_port: int) -> None:
+    listing = inventory("lab", LAB_EC2_PORT=str(ec2_port), LAB_NAME="nameless")
+    (host,) = listing["kafka"]["hosts"]
+    assert host.startswith("i-")
+
+
+@pytest.mark.parametrize("connect_by", ["private", "public", "ssm", None])
+def test_aws_address_is_a_variable(ec2_port: int, connect_by: str | None) -> None:
+    options = ["-e", f"connect_by={connect_by}"] if connect_by else []
+    url = f"http://127.0.0.1:{ec2_port}"
+    variables = inventory("aws", *options, AWS_URL=url, **CREDENTIALS)["_meta"]["hostvars"]["kafka-1"]
+    wanted = {"private": "private_ip_address", "public": "public_ip_address", "ssm": "instance_id"}
+    assert plain(variables["ansible_host"]) == plain(variables[wanted[connect_by or "public"]])
+
+
+def test_machine_without_a_public_address_is_reached_by_its_private_one(ec2_port: int) -> None:
+    url = f"http://127.0.0.1:{ec2_port}"
+    variables = {"AWS_URL": url, "FLEET_ENVIRONMENT": "lab", **CREDENTIALS}
+    assert addresses(inventory("aws", "-e", "connect_by=public", **variables))["mongo-1"] == "10.0.1.20"
+
+
+def test_api_that_does_not_answer_stops_the_run() -> None:
+    done = subprocess.run(
+        ["ansible-inventory", "-i", "inventories/lab", "--list"],
+        cwd=ROOT,
+        env={**os.environ, "LAB_EC2_PORT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "http://127.0.0.1:1" in done.stderr
