@@ -1,0 +1,1 @@
+"""The model of fleet.yml, the one truth about the fleet."""

@@ -1,0 +1,184 @@
+"""The meaning of fleet.yml: what its keys must satisfy together, a sentence for each breach."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from ipaddress import IPv4Address, IPv4Network
+from typing import TypeVar
+
+from fleet.shape import Fleet, machine_name
+
+_T = TypeVar("_T", bound=Hashable)
+
+OPERATOR = "operator"
+EVERY_ROLE = "all"
+SSH_PORT = 22
+
+SMALLEST_MEMORY_MIB = {"kafka": 1024, "mongo": 1024}
+"""Below this a JVM's heap, or WiredTiger's cache, leaves nothing for the machine itself."""
+SMALLEST_OTHER_MEMORY_MIB = 512
+
+INSTANCE_MEMORY_MIB = {
+    f"{family}.{size}": mib
+    for family in ("t2", "t3", "t3a")
+    for size, mib in {
+        "nano": 512,
+        "micro": 1024,
+        "small": 2048,
+        "medium": 4096,
+        "large": 8192,
+        "xlarge": 16384,
+        "2xlarge": 32768,
+    }.items()
+}
+
+AWS_RESERVED_FIRST = 4
+"""AWS keeps a subnet's first four addresses and its last one."""
+
+
+def breaches(fleet: Fleet) -> Iterator[str]:
+    """One sentence for each rule that the fleet breaks."""
+    rules: tuple[Callable[[Fleet], Iterator[str]], ...] = (
+        _network,
+        _role_names,
+        _memory,
+        _ports,
+        _addresses,
+        _flows,
+        _topics,
+    )
+    for rule in rules:
+        yield from rule(fleet)
+
+
+def _network(fleet: Fleet) -> Iterator[str]:
+    vpc, subnet = fleet.network.vpc_cidr, fleet.network.subnet_cidr
+    if not subnet.subnet_of(vpc):
+        yield (
+            f"network.subnet_cidr {subnet} is not inside network.vpc_cidr {vpc}: "
+            "choose a subnet of that network."
+        )
+    for key, net in (("vpc_cidr", vpc), ("subnet_cidr", subnet)):
+        if not 16 <= net.prefixlen <= 28:
+            yield (
+                f"network.{key} {net} has a prefix of /{net.prefixlen}, which AWS refuses: "
+                "use one from /16 to /28."
+            )
+
+
+def _role_names(fleet: Fleet) -> Iterator[str]:
+    for name in fleet.roles:
+        if name in (OPERATOR, EVERY_ROLE):
+            yield f'roles.{name}: the name "{name}" has a meaning of its own in flows: choose another.'
+
+
+def _memory(fleet: Fleet) -> Iterator[str]:
+    for name, role in fleet.roles.items():
+        least = SMALLEST_MEMORY_MIB.get(name, SMALLEST_OTHER_MEMORY_MIB)
+        if role.memory_mib < least:
+            yield (
+                f"roles.{name}.memory_mib is {role.memory_mib}, too small for what runs there: "
+                f"give at least {least}."
+            )
+        most = INSTANCE_MEMORY_MIB.get(role.instance_type)
+        if most is not None and role.memory_mib > most:
+            yield (
+                f"roles.{name}.memory_mib is {role.memory_mib}, but a {role.instance_type} has {most}: "
+                f"give at most {most}, or choose a larger instance_type."
+            )
+
+
+def _ports(fleet: Fleet) -> Iterator[str]:
+    for name, role in fleet.roles.items():
+        for port in _repeated(role.ports.values()):
+            names = " and ".join(key for key, value in role.ports.items() if value == port)
+            yield f"roles.{name}.ports: {names} are both {port}: give each a port of its own."
+        for key, port in role.ports.items():
+            if port == SSH_PORT:
+                yield f"roles.{name}.ports.{key} is {SSH_PORT}, which is SSH's: choose another port."
+
+
+def _addresses(fleet: Fleet) -> Iterator[str]:
+    subnet = fleet.network.subnet_cidr
+    owner: dict[IPv4Address, str] = {}
+    for name, role in fleet.roles.items():
+        if role.addresses is None:
+            continue
+        if len(role.addresses) != role.count:
+            yield (
+                f"roles.{name}.addresses has {_counted(len(role.addresses), 'entry', 'entries')} "
+                f"for {_counted(role.count, 'machine', 'machines')}: "
+                "give one for each, or leave addresses out."
+            )
+        for number, address in enumerate(role.addresses, start=1):
+            machine = machine_name(name, number)
+            if not usable(address, subnet):
+                yield (
+                    f"roles.{name}.addresses: {address} of {machine} cannot be used in {subnet}: "
+                    f"choose from {subnet[AWS_RESERVED_FIRST]} to {subnet[-2]}."
+                )
+            if address in owner:
+                yield f"{owner[address]} and {machine} both have the address {address}: change one of them."
+            owner.setdefault(address, machine)
+    room = subnet.num_addresses - AWS_RESERVED_FIRST - 1
+    wanted = sum(role.count for role in fleet.roles.values())
+    if wanted > room:
+        yield (
+            f"network.subnet_cidr {subnet} has room for {room} machines, but the roles ask for {wanted}: "
+            "widen the subnet or lower a count."
+        )
+
+
+def usable(address: IPv4Address, subnet: IPv4Network) -> bool:
+    """Whether AWS lets a machine have this address."""
+    return address in subnet and subnet[AWS_RESERVED_FIRST] <= address <= subnet[-2]
+
+
+def _flows(fleet: Fleet) -> Iterator[str]:
+    known = ", ".join(fleet.roles)
+    for number, flow in enumerate(fleet.flows, start=1):
+        where = f"flows, entry {number}"
+        if flow.source not in fleet.roles and flow.source not in (OPERATOR, EVERY_ROLE):
+            yield (
+                f'{where}: from "{flow.source}" is no role: '
+                f"use one of {known}, {OPERATOR}, {EVERY_ROLE}, or add the role."
+            )
+        if flow.target not in fleet.roles and flow.target != EVERY_ROLE:
+            yield (
+                f'{where}: to "{flow.target}" is no role: use one of {known}, {EVERY_ROLE}, or add the role.'
+            )
+            continue
+        targets = fleet.roles if flow.target == EVERY_ROLE else {flow.target: fleet.roles[flow.target]}
+        for name, role in targets.items():
+            exposed = {SSH_PORT, *role.ports.values()}
+            if flow.port not in exposed:
+                yield (
+                    f"{where}: {name} does not expose port {flow.port} "
+                    f"(it has {', '.join(map(str, sorted(exposed)))}): "
+                    f"add it to roles.{name}.ports or change the flow."
+                )
+    for source, target, port in _repeated((flow.source, flow.target, flow.port) for flow in fleet.flows):
+        yield f"flows: from {source} to {target} on {port} stands there twice: remove one."
+
+
+def _topics(fleet: Fleet) -> Iterator[str]:
+    for name in _repeated(topic.name for topic in fleet.topics):
+        yield f"topics: {name} stands there twice: remove one."
+    by_metric_name: dict[str, str] = {}
+    for name in dict.fromkeys(topic.name for topic in fleet.topics):
+        other = by_metric_name.setdefault(name.replace(".", "_"), name)
+        if other != name:
+            yield (
+                f"topics: {other} and {name} differ only in dots and underscores, "
+                "which Kafka cannot tell apart: rename one."
+            )
+
+
+def _repeated(values: Iterable[_T]) -> list[_T]:
+    """The values that occur more than once, each once."""
+    return [value for value, times in Counter(values).items() if times > 1]
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

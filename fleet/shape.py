@@ -1,0 +1,93 @@
+"""The shape of fleet.yml: which keys there are, of which type, within which bounds.
+
+What the keys mean together is in ``fleet.rules``.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
+RoleName = Annotated[str, StringConstraints(pattern=r"^[a-z]+$")]
+PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+ImageReference = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/:-]*(:[\w][\w.-]*|@sha256:[0-9a-f]{64})$")
+]
+
+
+class Part(BaseModel):
+    """A part of fleet.yml; a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Network(Part):
+    """The fleet's network on AWS; the lab takes the same subnet unless told otherwise."""
+
+    vpc_cidr: IPv4Network
+    subnet_cidr: IPv4Network
+
+
+class Role(Part):
+    """The machines of one role. Sizes are in MiB (memory) and GiB (disks)."""
+
+    count: Count
+    instance_type: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+\.[a-z0-9]+$")]
+    memory_mib: Count
+    root_disk_gib: Count
+    data_disk_gib: Count | None = None
+    ports: dict[PortName, Port] = {}
+    addresses: tuple[IPv4Address, ...] | None = None
+    """Fixed private addresses, one for each machine; without them they are assigned."""
+
+
+class Flow(Part):
+    """Who (``from``) may reach whom (``to``) on which TCP port."""
+
+    source: Annotated[str, Field(alias="from")]
+    target: Annotated[str, Field(alias="to")]
+    port: Port
+
+
+class Topic(Part):
+    """A Kafka topic."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+    partitions: Count
+    retention_hours: Count
+
+
+class Images(Part):
+    """The images that run on the machines, each with a tag or a digest."""
+
+    kafka: ImageReference
+    mongo: ImageReference
+    python: ImageReference
+
+
+class Fleet(Part):
+    """The whole of fleet.yml."""
+
+    project: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
+    network: Network
+    roles: Annotated[dict[RoleName, Role], Field(min_length=1)]
+    flows: tuple[Flow, ...] = ()
+    topics: tuple[Topic, ...] = ()
+    images: Images
+
+    def machines(self) -> dict[str, str]:
+        """Every machine's name and its role, in the order of the file."""
+        return {
+            machine_name(name, number): name
+            for name, role in self.roles.items()
+            for number in range(1, role.count + 1)
+        }
+
+
+def machine_name(role: str, number: int) -> str:
+    """The name of the ``number``-th machine (from 1) of a role."""
+    return f"{role}-{number}"
