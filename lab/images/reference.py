@@ -1,0 +1,49 @@
+"""Image references, as ``docker pull`` reads them."""
+
+import re
+from dataclasses import dataclass
+
+from lab.images.errors import ImageError
+
+DOCKER_HUB = "registry-1.docker.io"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A parsed reference: registry host, repository path, and tag or digest."""
+
+    registry: str
+    repository: str
+    version: str
+
+    @property
+    def manifest_url(self) -> str:
+        """Where the registry serves this image's manifest."""
+        return f"https://{self.registry}/v2/{self.repository}/manifests/{self.version}"
+
+
+def parse(reference: str) -> Reference:
+    """Split a reference; Docker Hub's short forms are written out."""
+    rest, _, digest = reference.partition("@")
+    head, slash, tail = rest.partition("/")
+    if slash and ("." in head or ":" in head or head == "localhost"):
+        registry, path = head, tail
+    else:
+        registry, path = DOCKER_HUB, rest if slash else f"library/{rest}"
+    repository, _, tag = path.partition(":")
+    return Reference(registry, repository, digest or tag or "latest")
+
+
+def version_numbers(setting: str, reference: str, at_least: int) -> tuple[int, ...]:
+    """The dotted number that the tag begins with, e.g. ``apache/kafka:4.1.1`` -> (4, 1, 1).
+
+    ``setting`` is the fleet's name of the reference, for the message.
+    """
+    match = re.match(r"\d+(\.\d+)*", parse(reference).version)
+    numbers = tuple(int(part) for part in match[0].split(".")) if match else ()
+    if len(numbers) < at_least:
+        raise ImageError(
+            f"{setting} is {reference!r}, whose tag does not begin with {at_least} numbers: "
+            "name a version, or set LAB_IMAGES=official."
+        )
+    return numbers
