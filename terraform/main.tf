@@ -1,0 +1,70 @@
+# Bare machines, their network and nothing else: everything on them is Ansible's.
+
+provider "aws" {
+  region  = var.aws_region
+  profile = var.aws_profile
+}
+
+data "aws_caller_identity" "current" {}
+
+data "aws_region" "current" {}
+
+locals {
+  fleet = yamldecode(file("${path.module}/${var.fleet_file}"))
+  name  = "${local.fleet.project}-${var.environment}"
+
+  # The inventory selects by Project and Environment, so the user's tags come first and cannot win.
+  tags = merge(var.tags, {
+    Project     = local.fleet.project
+    Environment = var.environment
+  })
+
+  # Keyed by name, so that a larger count adds a machine and touches no other.
+  machines = merge([
+    for role, spec in local.fleet.roles : {
+      for number in range(1, spec.count + 1) : "${role}-${number}" => {
+        role          = role
+        instance_type = spec.instance_type
+        root_disk_gib = spec.root_disk_gib
+        data_disk_gib = try(spec.data_disk_gib, 0)
+      }
+    }
+  ]...)
+}
+
+module "network" {
+  source = "./modules/network"
+
+  name           = local.name
+  vpc_cidr       = local.fleet.network.vpc_cidr
+  subnet_cidr    = local.fleet.network.subnet_cidr
+  public_subnet  = var.public_subnet
+  preferred_az   = var.preferred_az
+  instance_types = toset([for machine in local.machines : machine.instance_type])
+  tags           = local.tags
+}
+
+module "security" {
+  source = "./modules/security"
+
+  name          = local.name
+  vpc_id        = module.network.vpc_id
+  roles         = keys(local.fleet.roles)
+  flows         = local.fleet.flows
+  allowed_cidrs = var.allowed_cidrs
+  tags          = local.tags
+}
+
+module "instances" {
+  source = "./modules/instances"
+
+  name               = local.name
+  machines           = local.machines
+  subnet_id          = module.network.subnet_id
+  availability_zone  = module.network.availability_zone
+  public_addresses   = var.public_subnet
+  security_group_ids = module.security.group_ids
+  ssh_key_name       = var.ssh_key_name
+  ami_ssm_parameter  = var.ami_ssm_parameter
+  tags               = local.tags
+}

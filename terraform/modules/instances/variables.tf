@@ -1,0 +1,73 @@
+variable "name" {
+  description = "Prefix of every name."
+  type        = string
+  nullable    = false
+}
+
+variable "machines" {
+  description = "Machines by name; a data_disk_gib of 0 means no data volume."
+  type = map(object({
+    role          = string
+    instance_type = string
+    root_disk_gib = number
+    data_disk_gib = number
+  }))
+  nullable = false
+
+  validation {
+    condition     = alltrue([for machine in var.machines : can(regex("^[a-z][a-z0-9-]*\\.[a-z0-9-]+$", machine.instance_type))])
+    error_message = "fleet.yml gives the instance_type ${jsonencode(distinct([for machine in var.machines : machine.instance_type if !can(regex("^[a-z][a-z0-9-]*\\.[a-z0-9-]+$", machine.instance_type))]))}: write one such as t3.small."
+  }
+
+  validation {
+    condition     = alltrue([for machine in var.machines : machine.root_disk_gib >= 8])
+    error_message = "fleet.yml gives ${join(", ", [for name, machine in var.machines : name if machine.root_disk_gib < 8])} a root_disk_gib below 8, the size of Ubuntu's image: use 8 or more."
+  }
+
+  validation {
+    condition     = alltrue([for machine in var.machines : machine.data_disk_gib >= 0 && floor(machine.data_disk_gib) == machine.data_disk_gib])
+    error_message = "fleet.yml gives ${join(", ", [for name, machine in var.machines : name if !(machine.data_disk_gib >= 0 && floor(machine.data_disk_gib) == machine.data_disk_gib)])} a data_disk_gib that is no size: use whole GiB, or leave it out for no data volume."
+  }
+}
+
+variable "subnet_id" {
+  description = "Subnet of the machines."
+  type        = string
+  nullable    = false
+}
+
+variable "availability_zone" {
+  description = "Zone of the subnet; a volume can only be attached inside its zone."
+  type        = string
+  nullable    = false
+}
+
+variable "public_addresses" {
+  description = "Whether machines get a public address."
+  type        = bool
+  nullable    = false
+}
+
+variable "security_group_ids" {
+  description = "Security group id of each role."
+  type        = map(string)
+  nullable    = false
+}
+
+variable "ssh_key_name" {
+  description = "Name of an existing EC2 key pair."
+  type        = string
+  nullable    = false
+}
+
+variable "ami_ssm_parameter" {
+  description = "SSM parameter that names the machine image."
+  type        = string
+  nullable    = false
+}
+
+variable "tags" {
+  description = "Tags for everything in this module."
+  type        = map(string)
+  nullable    = false
+}

@@ -1,0 +1,64 @@
+variable "name" {
+  description = "Prefix of every name."
+  type        = string
+  nullable    = false
+}
+
+variable "vpc_id" {
+  description = "VPC of the groups."
+  type        = string
+  nullable    = false
+}
+
+variable "roles" {
+  description = "Roles of fleet.yml; each gets one security group."
+  type        = set(string)
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for role in var.roles : can(regex("^[a-z][a-z0-9_]*$", role))])
+    error_message = "fleet.yml names the role ${jsonencode([for role in var.roles : role if !can(regex("^[a-z][a-z0-9_]*$", role))])}, which is no group name for Ansible: use lower-case letters, digits and underscores, no dash, a letter first."
+  }
+
+  validation {
+    condition     = length(setintersection(var.roles, ["operator", "all"])) == 0
+    error_message = "fleet.yml names a role 'operator' or 'all', words that its flows use for other things: choose another name."
+  }
+}
+
+variable "flows" {
+  description = "Who may reach whom: from is a role, 'operator' or 'all'; to is a role or 'all'; port is a TCP port."
+  type = list(object({
+    from = string
+    to   = string
+    port = number
+  }))
+  nullable = false
+
+  validation {
+    condition     = alltrue([for flow in var.flows : contains(concat(tolist(var.roles), ["operator", "all"]), flow.from)])
+    error_message = "fleet.yml has a flow from ${jsonencode([for flow in var.flows : flow.from if !contains(concat(tolist(var.roles), ["operator", "all"]), flow.from)])}, which is no role: use a role, operator or all."
+  }
+
+  validation {
+    condition     = alltrue([for flow in var.flows : contains(concat(tolist(var.roles), ["all"]), flow.to)])
+    error_message = "fleet.yml has a flow to ${jsonencode([for flow in var.flows : flow.to if !contains(concat(tolist(var.roles), ["all"]), flow.to)])}, which is no role: use a role or all."
+  }
+
+  validation {
+    condition     = alltrue([for flow in var.flows : flow.port >= 1 && flow.port <= 65535 && floor(flow.port) == flow.port])
+    error_message = "fleet.yml has a flow to port ${jsonencode([for flow in var.flows : flow.port if !(flow.port >= 1 && flow.port <= 65535 && floor(flow.port) == flow.port)])}: use a whole number from 1 to 65535."
+  }
+}
+
+variable "allowed_cidrs" {
+  description = "IPv4 networks that 'operator' in a flow stands for."
+  type        = list(string)
+  nullable    = false
+}
+
+variable "tags" {
+  description = "Tags for everything in this module."
+  type        = map(string)
+  nullable    = false
+}
