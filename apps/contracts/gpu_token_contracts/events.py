@@ -58,10 +58,14 @@ class GpuMetric(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TokenUsage(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """token.usage.v1: the tokens of one request."""
+    """token.usage.v1: the tokens of one request.
+
+    `gpu_uuid` names the GPU where host and index do not: hosts have two GPUs of index 0.
+    """
 
     model: Text
     prompt_tokens: Tokens
     completion_tokens: Tokens
     latency_ms: LatencyMs
     gpu_index: GpuIndex
+    gpu_uuid: Text | None = None

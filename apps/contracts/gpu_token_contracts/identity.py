@@ -29,5 +29,5 @@ def metric_key(metric: GpuMetric) -> bytes:
 
 
 def usage_key(usage: TokenUsage) -> bytes:
-    """Message key of a usage event: one host's GPU index stays in order."""
-    return f"{usage.host or _UNKNOWN_HOST}/{usage.gpu_index}".encode()
+    """Message key of a usage event: what one GPU served stays in order."""
+    return f"{usage.host or _UNKNOWN_HOST}/{usage.gpu_uuid or usage.gpu_index}".encode()

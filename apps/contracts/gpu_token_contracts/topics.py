@@ -43,7 +43,7 @@ def topic_registry(
 ) -> Mapping[str, TopicSpec]:
     """Topic name to its spec; the names can be changed, what they carry cannot."""
     if gpu_metrics == token_usage:
-        raise ValueError(f"Both topics are named {gpu_metrics!r}: give TOPIC_METRIC and TOPIC_TOKEN two names.")
+        raise ValueError(f"Both topics are {gpu_metrics!r}: give TOPIC_METRIC and TOPIC_TOKEN two names.")
     return MappingProxyType(
         {
             gpu_metrics: TopicSpec(GpuMetric, COLLECTION_GPU_METRICS),
