@@ -1,0 +1,117 @@
+#!/usr/bin/python
+"""Say what a broker's data directory holds, without changing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = """
+module: kafka_data_info
+short_description: What a Kafka data directory holds
+description: Reads meta.properties, the kept cluster id and the files' owner. Changes nothing.
+options:
+  data_dir:
+    description: The broker's log directory.
+    type: path
+    required: true
+  cluster_id_file:
+    description: Where the cluster's id is kept.
+    type: path
+    required: true
+  uid:
+    description: The user who should own the data.
+    type: int
+    required: true
+attributes:
+  check_mode:
+    description: Reads the same.
+    support: full
+author: [gpu-token-pipeline]
+"""
+
+EXAMPLES = """
+- name: Read what the data directory holds
+  kafka_data_info:
+    data_dir: /srv/kafka/data
+    cluster_id_file: /srv/kafka/cluster.id
+    uid: 1000
+"""
+
+RETURN = """
+cluster_id:
+  description: The id in meta.properties, or an empty string.
+  returned: always
+  type: str
+node_id:
+  description: The node in meta.properties, or an empty string.
+  returned: always
+  type: str
+kept_cluster_id:
+  description: The id in the file, or an empty string.
+  returned: always
+  type: str
+foreign:
+  description: Some names, if the directory is full and not Kafka's.
+  returned: always
+  type: list
+  elements: str
+wrong_owner:
+  description: Whether another user owns any of the data.
+  returned: always
+  type: bool
+"""
+
+# A new file system's own directory, and what a broker may leave before it has formatted its storage.
+NOT_FOREIGN = {"lost+found", ".lock", "bootstrap.checkpoint"}
+NAMES_SHOWN = 5
+
+
+def read_properties(text: str) -> dict[str, str]:
+    """Read a Java properties file of plain `key=value` lines."""
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def read_text(path: Path) -> str:
+    """Read a file; a file that is not there reads as empty."""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def foreign_names(data_dir: Path) -> list[str]:
+    """Name files in a directory that a broker has never formatted."""
+    if not data_dir.is_dir() or (data_dir / "meta.properties").is_file():
+        return []
+    return sorted(entry.name for entry in data_dir.iterdir() if entry.name not in NOT_FOREIGN)[:NAMES_SHOWN]
+
+
+def has_wrong_owner(data_dir: Path, uid: int) -> bool:
+    """Tell whether anything in the directory belongs to another user; stop at the first such file."""
+    return data_dir.is_dir() and any(path.lstat().st_uid != uid for path in data_dir.rglob("*"))
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "data_dir": {"type": "path", "required": True},
+            "cluster_id_file": {"type": "path", "required": True},
+            "uid": {"type": "int", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    data_dir = Path(module.params["data_dir"])
+    meta = read_properties(read_text(data_dir / "meta.properties"))
+    module.exit_json(
+        changed=False,
+        cluster_id=meta.get("cluster.id", ""),
+        node_id=meta.get("node.id", ""),
+        kept_cluster_id=read_text(Path(module.params["cluster_id_file"])).strip(),
+        foreign=foreign_names(data_dir),
+        wrong_owner=has_wrong_owner(data_dir, module.params["uid"]),
+    )
+
+
+if __name__ == "__main__":
+    main()

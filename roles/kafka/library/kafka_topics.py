@@ -1,0 +1,301 @@
+#!/usr/bin/python
+"""Create and alter Kafka topics with the tools inside the broker's container."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = """
+module: kafka_topics
+short_description: Create and alter Kafka topics
+description:
+  - Compares topics with a list, creates those that lack, raises partitions and alters settings.
+  - Topics and settings that are not listed are left alone. Partitions are never lowered.
+  - Starts one JVM when nothing is to be changed, and one more for each change.
+options:
+  container:
+    description: Name of the broker's container.
+    type: str
+    default: kafka
+  bootstrap_server:
+    description: The broker's address as seen inside its container.
+    type: str
+    required: true
+  bin_dir:
+    description: Where the image keeps Kafka's tools.
+    type: str
+    default: /opt/kafka/bin
+  topics:
+    description: The topics.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The topic's name.
+        type: str
+        required: true
+      partitions:
+        description: Number of partitions.
+        type: int
+        required: true
+      replication_factor:
+        description: Copies of a partition; used at creation only.
+        type: int
+        default: 1
+      config:
+        description: Settings by Kafka's names.
+        type: dict
+        default: {}
+attributes:
+  check_mode:
+    description: Says what it would change.
+    support: full
+  diff_mode:
+    description: Shows partitions and settings before and after.
+    support: full
+author: [gpu-token-pipeline]
+"""
+
+EXAMPLES = """
+- name: Keep events for a week
+  kafka_topics:
+    bootstrap_server: kafka:29092
+    topics:
+      - name: token.usage.v1
+        partitions: 3
+        config: {retention.ms: 604800000}
+"""
+
+RETURN = """
+actions:
+  description: What was, or would be, changed, a sentence each.
+  returned: always
+  type: list
+  elements: str
+unhealthy:
+  description: Partitions without a leader or short of replicas.
+  returned: always
+  type: list
+  elements: str
+"""
+
+# The container's own settings give the broker its heap; a command must not claim the same again.
+TOOL_ENVIRONMENT = {
+    "KAFKA_HEAP_OPTS": "-Xmx128m",
+    "KAFKA_JVM_PERFORMANCE_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+    "KAFKA_OPTS": "",
+    "JMX_PORT": "",
+}
+
+
+class TopicsError(Exception):
+    """A topic cannot be brought to what was asked for; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as wanted, or as the broker has it."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    config: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Action:
+    """One change: a sentence for people, a tool and its arguments."""
+
+    sentence: str
+    tool: str
+    arguments: tuple[str, ...]
+
+
+def parse_config(text: str) -> dict[str, str]:
+    """Read `a=1,b=x,y`, where a part without `=` belongs to the value before it."""
+    config: dict[str, str] = {}
+    key = ""
+    for part in text.split(","):
+        if "=" in part:
+            key, value = part.split("=", 1)
+            key = key.strip()
+            config[key] = value.strip()
+        elif key and part:
+            config[key] += f",{part.strip()}"
+    return config
+
+
+def parse_fields(line: str) -> dict[str, str]:
+    """Read one tab-separated line of `Name: value` fields."""
+    fields = (part.partition(":") for part in line.strip().split("\t"))
+    return {name.strip(): value.strip() for name, _, value in fields}
+
+
+def parse_topics(description: str) -> dict[str, Topic]:
+    """Read the topics from what `kafka-topics.sh --describe` prints."""
+    topics = {}
+    for line in description.splitlines():
+        if line.startswith("Topic:"):
+            fields = parse_fields(line)
+            topics[fields["Topic"]] = Topic(
+                name=fields["Topic"],
+                partitions=int(fields["PartitionCount"]),
+                replication_factor=int(fields["ReplicationFactor"]),
+                config=parse_config(fields.get("Configs", "")),
+            )
+    return topics
+
+
+def parse_unhealthy(description: str) -> list[str]:
+    """Name the partitions without a leader, or with fewer replicas in sync than they should have."""
+    unhealthy = []
+    for line in description.splitlines():
+        fields = parse_fields(line)
+        if "Partition" not in fields:
+            continue
+        where = f"partition {fields['Partition']} of {fields['Topic']}"
+        replicas = [node for node in fields["Replicas"].split(",") if node]
+        in_sync = [node for node in fields["Isr"].split(",") if node]
+        if not re.fullmatch(r"\d+", fields["Leader"]):
+            unhealthy.append(f"{where} has no leader")
+        elif len(in_sync) < len(replicas):
+            unhealthy.append(f"{where} has {len(in_sync)} of {len(replicas)} replicas in sync")
+    return unhealthy
+
+
+def setting(value: Any) -> str:
+    """Write a value as Kafka does."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def wanted_topic(params: dict[str, Any]) -> Topic:
+    """Read one topic of the module's parameters."""
+    config = {name: setting(value) for name, value in (params["config"] or {}).items()}
+    return Topic(params["name"], params["partitions"], params["replication_factor"], config)
+
+
+def create(topic: Topic) -> Action:
+    """Create a topic with its settings."""
+    arguments = ["--create", "--topic", topic.name, "--partitions", str(topic.partitions)]
+    arguments += ["--replication-factor", str(topic.replication_factor)]
+    for name, value in sorted(topic.config.items()):
+        arguments += ["--config", f"{name}={value}"]
+    return Action(f"create {topic.name}", "kafka-topics.sh", tuple(arguments))
+
+
+def raise_partitions(topic: Topic) -> Action:
+    """Add partitions to a topic."""
+    arguments = ("--alter", "--topic", topic.name, "--partitions", str(topic.partitions))
+    return Action(f"raise {topic.name} to {topic.partitions} partitions", "kafka-topics.sh", arguments)
+
+
+def alter_config(name: str, config: dict[str, str]) -> Action:
+    """Alter settings of a topic; brackets keep a value with commas in one piece."""
+    bracketed = {key: f"[{value}]" if "," in value else value for key, value in config.items()}
+    pairs = ",".join(f"{key}={value}" for key, value in sorted(bracketed.items()))
+    arguments = ("--alter", "--entity-type", "topics", "--entity-name", name, "--add-config", pairs)
+    return Action(f"set {pairs} on {name}", "kafka-configs.sh", arguments)
+
+
+def plan(current: dict[str, Topic], wanted: list[Topic]) -> list[Action]:
+    """List the changes that lead from the current topics to the wanted ones.
+
+    Raises TopicsError before anything has been changed if one of them is impossible.
+    """
+    actions = []
+    for topic in wanted:
+        present = current.get(topic.name)
+        if present is None:
+            actions.append(create(topic))
+            continue
+        if topic.partitions < present.partitions:
+            raise TopicsError(
+                f"Topic {topic.name} has {present.partitions} partitions and kafka_topics asks for "
+                f"{topic.partitions}; Kafka cannot take partitions away: raise the number, or use another topic."
+            )
+        if topic.partitions > present.partitions:
+            actions.append(raise_partitions(topic))
+        differing = {name: value for name, value in topic.config.items() if present.config.get(name) != value}
+        if differing:
+            actions.append(alter_config(topic.name, differing))
+    return actions
+
+
+def diff(current: dict[str, Topic], wanted: list[Topic]) -> dict[str, Any]:
+    """Show the wanted topics before and after, with the settings that were asked for."""
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    for topic in wanted:
+        present = current.get(topic.name)
+        after[topic.name] = {"partitions": topic.partitions, **topic.config}
+        if present is not None:
+            asked_for = {name: present.config[name] for name in topic.config if name in present.config}
+            before[topic.name] = {"partitions": present.partitions, **asked_for}
+    return {"before": before, "after": after}
+
+
+def last_line(text: str) -> str:
+    """Pick the line of a tool's output that says what was wrong."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if re.search(r"(Exception|Error)\b", line)]
+    return ([line for line in telling if not line.startswith("at ")] or lines or ["it printed nothing"])[-1]
+
+
+def run(module: AnsibleModule, tool: str, arguments: tuple[str, ...]) -> str:
+    """Run one of Kafka's tools inside the container and return what it printed."""
+    container = module.params["container"]
+    environment = [f"--env={name}={value}" for name, value in TOOL_ENVIRONMENT.items()]
+    inside = [f"{module.params['bin_dir']}/{tool}", "--bootstrap-server", module.params["bootstrap_server"]]
+    code, out, err = module.run_command(["docker", "exec", *environment, container, *inside, *arguments])
+    if code != 0:
+        reason = last_line(f"{out}\n{err}")
+        module.fail_json(msg=f"{tool} in container {container} failed: {reason}", stdout=out, stderr=err)
+    return str(out)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "container": {"type": "str", "default": "kafka"},
+            "bootstrap_server": {"type": "str", "required": True},
+            "bin_dir": {"type": "str", "default": "/opt/kafka/bin"},
+            "topics": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "partitions": {"type": "int", "required": True},
+                    "replication_factor": {"type": "int", "default": 1},
+                    "config": {"type": "dict", "default": {}},
+                },
+            },
+        },
+        supports_check_mode=True,
+    )
+    wanted = [wanted_topic(topic) for topic in module.params["topics"]]
+    description = run(module, "kafka-topics.sh", ("--describe",))
+    current = parse_topics(description)
+    try:
+        actions = plan(current, wanted)
+    except TopicsError as error:
+        module.fail_json(msg=str(error))
+    if not module.check_mode:
+        for action in actions:
+            run(module, action.tool, action.arguments)
+    module.exit_json(
+        changed=bool(actions),
+        actions=[action.sentence for action in actions],
+        unhealthy=parse_unhealthy(description),
+        diff=diff(current, wanted) if actions else {},
+    )
+
+
+if __name__ == "__main__":
+    main()
