@@ -27,6 +27,7 @@ locals {
         instance_type = spec.instance_type
         root_disk_gib = spec.root_disk_gib
         data_disk_gib = try(spec.data_disk_gib, 0)
+        private_ip    = try(spec.addresses[number - 1], null)
       }
     }
   ]...)

@@ -52,3 +52,8 @@ output "data_volume_ids" {
   description = "Id of each data volume by the machine that holds it."
   value       = module.instances.data_volume_ids
 }
+
+output "nat_public_ip" {
+  description = "Address from which machines without a public one reach out; null where they have their own."
+  value       = module.network.nat_public_ip
+}

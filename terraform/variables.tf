@@ -92,9 +92,9 @@ variable "public_subnet" {
 ################################################################################
 
 variable "environment" {
-  description = "Value of the tag Environment, by which the inventory tells this fleet from another of the same project; also part of each name."
+  description = "Value of the tag Environment, by which the inventory (FLEET_ENVIRONMENT) tells this fleet from another of the same project; also part of each name."
   type        = string
-  default     = "aws"
+  default     = "dev"
   nullable    = false
 
   validation {

@@ -48,6 +48,7 @@ resource "aws_instance" "machine" {
   ami                         = data.aws_ssm_parameter.ami.insecure_value
   instance_type               = each.value.instance_type
   subnet_id                   = var.subnet_id
+  private_ip                  = each.value.private_ip
   vpc_security_group_ids      = [var.security_group_ids[each.value.role]]
   associate_public_ip_address = var.public_addresses
   key_name                    = var.ssh_key_name
@@ -82,7 +83,6 @@ resource "aws_instance" "machine" {
 
 resource "aws_ebs_volume" "data" {
   #checkov:skip=CKV_AWS_189: the account's own EBS key encrypts; a customer-managed key costs 1 USD a month and is the owner's choice
-  #checkov:skip=CKV2_AWS_9: backups are taken by the backup playbook, which knows how to make them consistent
 
   for_each = { for name, machine in var.machines : name => machine if machine.data_disk_gib > 0 }
 

@@ -5,12 +5,13 @@ variable "name" {
 }
 
 variable "machines" {
-  description = "Machines by name; a data_disk_gib of 0 means no data volume."
+  description = "Machines by name; a data_disk_gib of 0 means no data volume, a private_ip of null lets AWS choose."
   type = map(object({
     role          = string
     instance_type = string
     root_disk_gib = number
     data_disk_gib = number
+    private_ip    = string
   }))
   nullable = false
 

@@ -12,3 +12,8 @@ output "availability_zone" {
   description = "Zone of the machines' subnet."
   value       = aws_subnet.machines.availability_zone
 }
+
+output "nat_public_ip" {
+  description = "Address that machines without a public one reach out from; null where they have their own."
+  value       = one(aws_eip.nat[*].public_ip)
+}

@@ -16,8 +16,8 @@ variable "roles" {
   nullable    = false
 
   validation {
-    condition     = alltrue([for role in var.roles : can(regex("^[a-z][a-z0-9_]*$", role))])
-    error_message = "fleet.yml names the role ${jsonencode([for role in var.roles : role if !can(regex("^[a-z][a-z0-9_]*$", role))])}, which is no group name for Ansible: use lower-case letters, digits and underscores, no dash, a letter first."
+    condition     = alltrue([for role in var.roles : can(regex("^[a-z]+$", role))])
+    error_message = "fleet.yml names the role ${jsonencode([for role in var.roles : role if !can(regex("^[a-z]+$", role))])}, which would be no plain group name for Ansible: use lower-case letters only, no dash."
   }
 
   validation {
