@@ -1,0 +1,1 @@
+"""Producers: a seeded generator and the replay of LLM request traces."""

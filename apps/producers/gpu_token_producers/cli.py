@@ -1,0 +1,208 @@
+"""Command line of the producers."""
+
+import re
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from gpu_token_contracts import TOPIC_GPU_METRICS, TOPIC_TOKEN_USAGE
+from gpu_token_contracts.bounds import MAX_TEXT_LENGTH
+
+from gpu_token_producers.errors import ProducerError
+from gpu_token_producers.files import write_atomically
+from gpu_token_producers.generator import pairs
+from gpu_token_producers.gpus import BUILT_IN_SEED, load_gpus
+from gpu_token_producers.heartbeat import HeartbeatWriter, heartbeat_path
+from gpu_token_producers.replay import ReplayPlan, replay_events
+from gpu_token_producers.report import Report
+from gpu_token_producers.run import KafkaSettings, Run
+from gpu_token_producers.synthetic import synthetic_trace
+from gpu_token_producers.trace import trace_id
+
+_REPORTS = Path("/reports")
+
+
+def _fits(text: str | None) -> str | None:
+    """Refuse what the contract would refuse in every single event."""
+    if text is not None and not 1 <= len(text) <= MAX_TEXT_LENGTH:
+        raise typer.BadParameter(f"it has {len(text)} characters: give 1 to {MAX_TEXT_LENGTH}")
+    return text
+
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Send GPU metrics and token usage to Kafka.",
+)
+
+Bootstrap = Annotated[str, typer.Option(envvar="KAFKA_BOOTSTRAP", help="Kafka's address, host:port.")]
+TopicMetric = Annotated[str, typer.Option(envvar="TOPIC_METRIC", help="Topic of GPU metrics.")]
+TopicToken = Annotated[str, typer.Option(envvar="TOPIC_TOKEN", help="Topic of token usage.")]
+GpuSeedFile = Annotated[Path, typer.Option(envvar="GPU_SEED", help="JSON file of the GPUs to speak for.")]
+Host = Annotated[str, typer.Option(envvar="PRODUCER_HOST", callback=_fits, help="Host that the events name.")]
+RunName = Annotated[
+    str | None, typer.Option(help="Name of the run in the report and, when generating, in event ids.")
+]
+ReportFile = Annotated[Path | None, typer.Option(help="Write the run's counts to this JSON file.")]
+WaitSeconds = Annotated[
+    float,
+    typer.Option(envvar="KAFKA_WAIT_SECONDS", min=0, help="Wait this long for Kafka and its topics."),
+]
+FinishSeconds = Annotated[
+    float, typer.Option(min=0, help="Wait this long for the last deliveries when the work is done.")
+]
+StopSeconds = Annotated[
+    float, typer.Option(envvar="STOP_SECONDS", min=0, help="Wait this long for them after SIGTERM.")
+]
+
+
+@app.command()
+def generate(
+    bootstrap: Bootstrap,
+    pairs_per_second: Annotated[
+        float | None,
+        typer.Option(envvar="PAIRS_PER_SECOND", min=0, help="Rate; 0 idles. Default: 1 / SLEEP_SEC."),
+    ] = None,
+    sleep_seconds: Annotated[
+        float, typer.Option(envvar="SLEEP_SEC", min=0.001, help="Time between pairs, if no rate is given.")
+    ] = 0.5,
+    count: Annotated[
+        int | None, typer.Option(envvar="BATCH", min=1, help="Stop after this many pairs.")
+    ] = None,
+    duration_seconds: Annotated[float | None, typer.Option(min=0, help="Stop after this time.")] = None,
+    seed: Annotated[int, typer.Option(envvar="SEED", help="The same seed draws the same values.")] = 1,
+    model: Annotated[
+        str, typer.Option(envvar="MODEL", callback=_fits, help="Model that usage names.")
+    ] = "llama-3-70b",
+    host: Host = "gpu-host-1",
+    gpu_seed: GpuSeedFile = BUILT_IN_SEED,
+    topic_metric: TopicMetric = TOPIC_GPU_METRICS,
+    topic_token: TopicToken = TOPIC_TOKEN_USAGE,
+    run: RunName = None,
+    report: ReportFile = None,
+    wait_seconds: WaitSeconds = 60,
+    finish_seconds: FinishSeconds = 300,
+    stop_seconds: StopSeconds = 8,
+) -> None:
+    """Send seeded pairs of one GPU metric and one token usage, until stopped or told enough."""
+    rate = 1 / sleep_seconds if pairs_per_second is None else pairs_per_second
+    if rate == 0 and count is not None:
+        raise typer.BadParameter("a rate of 0 never reaches a count: give a rate or no count")
+
+    def work(current: Run) -> None:
+        events = pairs(gpus, seed=seed, run=name, host=host, model=model, now=lambda: datetime.now(UTC))
+        current.generate(events, pairs_per_second=rate, count=count, duration_seconds=duration_seconds)
+
+    name = run or f"generate-{uuid.uuid4().hex[:12]}"
+    kafka = KafkaSettings(
+        bootstrap=bootstrap,
+        topic_metric=topic_metric,
+        topic_token=topic_token,
+        wait_seconds=wait_seconds,
+        finish_seconds=finish_seconds,
+        stop_seconds=stop_seconds,
+    )
+    with _one_sentence():
+        gpus = load_gpus(gpu_seed)
+        heartbeat = HeartbeatWriter(heartbeat_path())
+        Run(kafka, _new_report(name, model), report, [heartbeat]).execute(work)
+
+
+@app.command()
+def replay(
+    trace: Annotated[Path, typer.Argument(help="CSV with TIMESTAMP, ContextTokens, GeneratedTokens.")],
+    bootstrap: Bootstrap,
+    speed: Annotated[
+        float, typer.Option(min=0, help="Times as fast as the trace; 0 is as fast as possible.")
+    ] = 1,
+    metrics_interval_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Event time between readings of each GPU.")
+    ] = 5,
+    repeat: Annotated[
+        int, typer.Option(min=1, help="Replay this often, each time later and with other ids.")
+    ] = 1,
+    model: Annotated[
+        str | None, typer.Option(callback=_fits, help="Model that usage names. Default: the file's stem.")
+    ] = None,
+    host: Host = "gpu-host-1",
+    gpu_seed: GpuSeedFile = BUILT_IN_SEED,
+    topic_metric: TopicMetric = TOPIC_GPU_METRICS,
+    topic_token: TopicToken = TOPIC_TOKEN_USAGE,
+    run: RunName = None,
+    report: ReportFile = None,
+    wait_seconds: WaitSeconds = 60,
+    finish_seconds: FinishSeconds = 300,
+    stop_seconds: StopSeconds = 8,
+) -> None:
+    """Send a trace's requests as token usage, with GPU metrics between them, in event time.
+
+    Event time is the trace's own. A broken row is named and skipped; the others are sent and the
+    exit status stays 0. The report goes to /reports/<run>.json if that folder exists.
+    """
+    model = model or trace.stem
+    name = run or model
+    if report is None and _REPORTS.is_dir():
+        report = _REPORTS / f"{re.sub(r'[^A-Za-z0-9._-]', '-', name)}.json"
+    kafka = KafkaSettings(
+        bootstrap=bootstrap,
+        topic_metric=topic_metric,
+        topic_token=topic_token,
+        wait_seconds=wait_seconds,
+        finish_seconds=finish_seconds,
+        stop_seconds=stop_seconds,
+    )
+    with _one_sentence():
+        plan = ReplayPlan(
+            trace=trace,
+            trace_id=trace_id(trace),
+            model=model,
+            host=host,
+            gpus=load_gpus(gpu_seed),
+            metrics_interval_seconds=metrics_interval_seconds,
+            repeat=repeat,
+        )
+        Run(kafka, _new_report(name, model), report).execute(
+            lambda current: current.replay(replay_events(plan), speed)
+        )
+
+
+@app.command()
+def trace(
+    out: Annotated[Path, typer.Argument(help="File to write.")],
+    rows: Annotated[int, typer.Option(min=1, help="Requests.")] = 8819,
+    seed: Annotated[int, typer.Option(help="The same seed writes the same bytes.")] = 1,
+) -> None:
+    """Write a seeded trace of the shape of the public one, and print its totals as JSON."""
+    made = synthetic_trace(rows, seed)
+    with _one_sentence():
+        try:
+            write_atomically(out, made.content)
+        except OSError as error:
+            raise ProducerError(f"Trace {out} cannot be written: {error.strerror}.") from error
+    totals = {
+        "rows": made.rows,
+        "prompt_tokens": made.prompt_tokens,
+        "completion_tokens": made.completion_tokens,
+    }
+    print(msgspec.json.encode(totals).decode())
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Turn a failure into its sentence and exit status 1."""
+    try:
+        yield
+    except ProducerError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def _new_report(run: str, model: str) -> Report:
+    return Report(run=run, model=model, started_at=datetime.now(UTC))

@@ -1,0 +1,51 @@
+"""Seeded events: each pair is one request's usage and one reading of the GPU that served it."""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from itertools import count, cycle
+
+from gpu_token_contracts import GpuMetric, TokenUsage
+
+from gpu_token_producers.gpus import GpuSeed
+from gpu_token_producers.telemetry import gpu_metric
+
+# What the pipeline has seen of its users' requests.
+_PROMPT_TOKENS = (256, 2048)
+_COMPLETION_TOKENS = (64, 512)
+_LATENCY_MS = (100, 800)
+_UTILIZATION = (0.2, 0.98)
+
+
+def pairs(
+    gpus: Sequence[GpuSeed],
+    *,
+    seed: int,
+    run: str,
+    host: str,
+    model: str,
+    now: Callable[[], datetime],
+) -> Iterator[tuple[GpuMetric, TokenUsage]]:
+    """Pairs without end, the GPUs in turn. The values follow from the seed, the ids from the run."""
+    draw = random.Random(seed)
+    for number, gpu in zip(count(1), cycle(gpus)):
+        ts = now()
+        metric = gpu_metric(
+            gpu,
+            host=host,
+            ts=ts,
+            event_id=f"{run}:gpu:{number}",
+            utilization=draw.uniform(*_UTILIZATION),
+        )
+        usage = TokenUsage(
+            ts=ts,
+            event_id=f"{run}:usage:{number}",
+            host=host,
+            model=model,
+            prompt_tokens=draw.randint(*_PROMPT_TOKENS),
+            completion_tokens=draw.randint(*_COMPLETION_TOKENS),
+            latency_ms=draw.randint(*_LATENCY_MS),
+            gpu_index=gpu.gpu_index,
+            gpu_uuid=gpu.uuid,
+        )
+        yield metric, usage

@@ -1,0 +1,159 @@
+"""One run: events go out, counts come back, the report is written whatever happens."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gpu_token_contracts import GpuMetric, TokenUsage, encode, metric_key, usage_key
+
+from gpu_token_producers.errors import ProducerError
+from gpu_token_producers.progress import ProgressPrinter
+from gpu_token_producers.report import Report
+from gpu_token_producers.sender import Observer, Sender
+from gpu_token_producers.stop import StopRequest
+from gpu_token_producers.trace import BrokenRow
+
+# A pair this late was held up by a full buffer; catching up would crowd the events that follow.
+_MAX_LAG_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaSettings:
+    """Where events go, and how long to wait for it."""
+
+    bootstrap: str
+    topic_metric: str
+    topic_token: str
+    wait_seconds: float
+    finish_seconds: float
+    stop_seconds: float
+
+
+class Run:
+    """Sends events and keeps their report."""
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        report: Report,
+        report_path: Path | None,
+        observers: Iterable[Observer] = (),
+    ) -> None:
+        if kafka.topic_metric == kafka.topic_token:
+            raise ProducerError(
+                f"TOPIC_METRIC and TOPIC_TOKEN are both {kafka.topic_metric}: give them two names."
+            )
+        self._kafka = kafka
+        self._report = report
+        self._report_path = report_path
+        self.stop = StopRequest()
+        self.stop.listen()
+        self.sender = Sender(kafka.bootstrap, self.stop, observers=(ProgressPrinter(report.run), *observers))
+
+    def replay(self, events: Iterable[TokenUsage | GpuMetric | BrokenRow], speed: float) -> None:
+        """Send events in event time, `speed` times as fast as they happened; 0 is without waiting."""
+        first: datetime | None = None
+        start = time.monotonic()
+        for event in events:
+            if isinstance(event, BrokenRow):
+                self._report.skip(event)
+                continue
+            if speed > 0:
+                if first is None:
+                    first, start = event.ts, time.monotonic()
+                self.sender.pause_until(start + (event.ts - first).total_seconds() / speed)
+            if self.stop.requested or not self._send(event):
+                return
+        if self.sender.count(self._kafka.topic_token).sent == 0:
+            raise ProducerError("The trace has no row that can be sent.")
+
+    def generate(
+        self,
+        pairs: Iterator[tuple[GpuMetric, TokenUsage]],
+        *,
+        pairs_per_second: float,
+        count: int | None,
+        duration_seconds: float | None,
+    ) -> None:
+        """Send pairs at a rate until the count or the time is reached, or a stop is asked for."""
+        begun = time.monotonic()
+        end = None if duration_seconds is None else begun + duration_seconds
+        if pairs_per_second == 0:
+            self.sender.pause_until(end or float("inf"))
+            return
+        due = begun
+        sent = 0
+        while (count is None or sent < count) and (end is None or due < end):
+            self.sender.pause_until(due)
+            if self.stop.requested:
+                return
+            metric, usage = next(pairs)
+            if not (self._send(metric) and self._send(usage)):
+                return
+            sent += 1
+            due = max(due + 1 / pairs_per_second, time.monotonic() - _MAX_LAG_SECONDS)
+
+    def execute(self, work: Callable[["Run"], None]) -> None:
+        """Wait for Kafka, do the work, wait for the deliveries, write the report.
+
+        Raises ProducerError if anything that was accepted is not known to be delivered.
+        """
+        unflushed = 0
+        try:
+            self.sender.wait_for_topics(
+                (self._kafka.topic_metric, self._kafka.topic_token), self._kafka.wait_seconds
+            )
+            try:
+                if not self.stop.requested:
+                    work(self)
+            finally:
+                unflushed = self.sender.drain(self._kafka.finish_seconds, self._kafka.stop_seconds)
+        finally:
+            self._finish(unflushed)
+        failed = self._report.failed + self._report.gpu_metrics_failed
+        if failed or unflushed:
+            cause = f" First failure: {self.sender.first_failure}." if self.sender.first_failure else ""
+            raise ProducerError(
+                f"Of {self.sender.totals().sent} events {failed} failed and "
+                f"{unflushed} had no delivery report at the end.{cause}"
+            )
+
+    def _send(self, event: GpuMetric | TokenUsage) -> bool:
+        if isinstance(event, GpuMetric):
+            return self.sender.send(self._kafka.topic_metric, metric_key(event), encode(event))
+        if not self.sender.send(self._kafka.topic_token, usage_key(event), encode(event)):
+            return False
+        report = self._report
+        report.prompt_tokens += event.prompt_tokens
+        report.completion_tokens += event.completion_tokens
+        report.first_ts = event.ts if report.first_ts is None else min(report.first_ts, event.ts)
+        report.last_ts = event.ts if report.last_ts is None else max(report.last_ts, event.ts)
+        return True
+
+    def _finish(self, unflushed: int) -> None:
+        report = self._report
+        report.finish(
+            self.sender.count(self._kafka.topic_token),
+            self.sender.count(self._kafka.topic_metric),
+            unflushed,
+            datetime.now(UTC),
+        )
+        if self._report_path is not None:
+            report.write(self._report_path)
+        print(
+            f"{report.run}: {report.delivered} of {report.sent} usage events and "
+            f"{report.gpu_metrics_delivered} of {report.gpu_metrics_sent} GPU metrics delivered.",
+            file=sys.stderr,
+            flush=True,
+        )
+        if report.skipped:
+            first = report.skipped_rows[0]
+            print(
+                f"Warning: {report.skipped} rows of the trace were skipped; "
+                f"the first is line {first.line}: {first.reason}",
+                file=sys.stderr,
+                flush=True,
+            )

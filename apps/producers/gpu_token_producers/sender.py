@@ -1,0 +1,222 @@
+"""Sends to Kafka without losing, and counts what became of every event."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from gpu_token_producers.errors import ProducerError
+from gpu_token_producers.stop import StopRequest
+
+# A wait is cut into slices, so that a signal is noticed and the heartbeat goes on.
+_SLICE_SECONDS = 0.2
+_TICK_SECONDS = 0.5
+_SENDS_BETWEEN_POLLS = 500
+
+
+@dataclass(slots=True)
+class TopicCount:
+    """What became of the events of one topic."""
+
+    sent: int = 0
+    delivered: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The counts over all topics at one moment."""
+
+    sent: int
+    delivered: int
+    failed: int
+
+    @property
+    def outstanding(self) -> int:
+        """Accepted, with no report yet."""
+        return self.sent - self.delivered - self.failed
+
+
+Observer = Callable[[Totals], None]
+
+
+def kafka_config(bootstrap: str, buffer_events: int) -> dict[str, str | int | float | bool]:
+    """librdkafka settings: nothing is given up while the process lives."""
+    return {
+        "bootstrap.servers": bootstrap,
+        "client.id": "gpu-token-producers",
+        "acks": "all",
+        "enable.idempotence": True,
+        # 0 is never: an outage of any length ends in delivery, or in the count of the unflushed at the stop.
+        "delivery.timeout.ms": 0,
+        "queue.buffering.max.messages": buffer_events,
+        "queue.buffering.max.kbytes": 65_536,
+        "linger.ms": 20,
+        "compression.type": "lz4",
+        # Java's choice of partition, so that producers of both kinds agree on a key's place.
+        "partitioner": "murmur2_random",
+        "reconnect.backoff.max.ms": 2_000,
+    }
+
+
+class Sender:
+    """An idempotent producer with a bounded buffer.
+
+    When the buffer is full `send` waits: nothing is dropped and nothing raised. An event counts
+    as sent once the buffer has taken it, and as delivered once all in-sync replicas have it.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        stop: StopRequest,
+        *,
+        buffer_events: int = 100_000,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._stop = stop
+        self._observers = observers
+        self._counts: dict[str, TopicCount] = {}
+        self._reports: dict[str, Callable[[KafkaError | None, Message], None]] = {}
+        self._since_poll = 0
+        self._next_tick = 0.0
+        self._ready = False
+        self._unreachable = False
+        self._fatal: str | None = None
+        self.first_failure: str | None = None
+        self._producer = Producer({**kafka_config(bootstrap, buffer_events), "error_cb": self._on_error})
+
+    def wait_for_topics(self, topics: Iterable[str], wait_seconds: float) -> None:
+        """Return once Kafka answers and has the topics; raise ProducerError at the deadline."""
+        deadline = time.monotonic() + wait_seconds
+        wanted = set(topics)
+        problem = "did not answer"
+        remedy = "check KAFKA_BOOTSTRAP and that the broker runs"
+        while not self._stop.requested:
+            try:
+                known = self._producer.list_topics(timeout=_SLICE_SECONDS * 5).topics
+            except KafkaException:
+                known = None
+            if known is not None:
+                missing = sorted(name for name in wanted if name not in known or known[name].error)
+                if not missing:
+                    self._ready = True
+                    return
+                problem = f"has no topic {', '.join(missing)}"
+                remedy = "create it, or set TOPIC_METRIC and TOPIC_TOKEN to topics that exist"
+            if time.monotonic() >= deadline:
+                raise ProducerError(
+                    f"Kafka at {self._bootstrap} {problem} within {wait_seconds:g} seconds: {remedy}."
+                )
+            self.pause(_SLICE_SECONDS)
+
+    def send(self, topic: str, key: bytes, value: bytes) -> bool:
+        """Hand one event to the buffer; False if a stop was asked for before there was room."""
+        report = self._reports.get(topic) or self._register(topic)
+        while True:
+            if self._fatal:
+                raise ProducerError(f"Kafka refuses this producer for good: {self._fatal}.")
+            try:
+                self._producer.produce(topic, value, key, on_delivery=report)
+                break
+            except BufferError:
+                if self._stop.requested:
+                    return False
+                self._poll(_SLICE_SECONDS)
+            except KafkaException as error:
+                raise ProducerError(f"Kafka's client refuses an event for {topic}: {error}.") from error
+        self._counts[topic].sent += 1
+        self._since_poll += 1
+        if self._since_poll >= _SENDS_BETWEEN_POLLS:
+            self._poll(0)
+        return True
+
+    def pause(self, seconds: float) -> None:
+        """Wait, serving delivery reports, until the time is over or a stop is asked for."""
+        self.pause_until(time.monotonic() + seconds)
+
+    def pause_until(self, moment: float) -> None:
+        """`pause`, until a moment of time.monotonic()."""
+        while not self._stop.requested:
+            left = moment - time.monotonic()
+            if left <= 0:
+                return
+            self._poll(min(left, _SLICE_SECONDS))
+
+    def drain(self, finish_seconds: float, stop_seconds: float) -> int:
+        """Wait until all is reported, less long once a stop is asked for; the number left over."""
+        begun = time.monotonic()
+        stopping_since = begun if self._stop.requested else None
+        while self._producer.flush(_SLICE_SECONDS) > 0:
+            self._tick()
+            now = time.monotonic()
+            if self._stop.requested and stopping_since is None:
+                stopping_since = now
+            if stopping_since is not None and now - stopping_since >= stop_seconds:
+                break
+            if now - begun >= finish_seconds or self._fatal:
+                break
+        self._notify()
+        return self.totals().outstanding
+
+    def count(self, topic: str) -> TopicCount:
+        """The counts of one topic so far."""
+        return self._counts.get(topic, TopicCount())
+
+    def totals(self) -> Totals:
+        """The counts over all topics so far."""
+        counts = self._counts.values()
+        return Totals(
+            sent=sum(count.sent for count in counts),
+            delivered=sum(count.delivered for count in counts),
+            failed=sum(count.failed for count in counts),
+        )
+
+    def _register(self, topic: str) -> Callable[[KafkaError | None, Message], None]:
+        count = self._counts[topic] = TopicCount()
+
+        def report(error: KafkaError | None, _message: Message) -> None:
+            if error is None:
+                count.delivered += 1
+                return
+            count.failed += 1
+            if self.first_failure is None:
+                self.first_failure = f"{topic}: {error.str()}"
+
+        self._reports[topic] = report
+        return report
+
+    def _poll(self, seconds: float) -> None:
+        self._since_poll = 0
+        self._producer.poll(seconds)
+        self._tick()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_tick:
+            self._next_tick = now + _TICK_SECONDS
+            self._notify()
+
+    def _notify(self) -> None:
+        totals = self.totals()
+        if self._unreachable and totals.outstanding == 0:
+            self._unreachable = False
+        # Silent before Kafka and its topics are there, so that no heartbeat claims otherwise.
+        if self._ready:
+            for observer in self._observers:
+                observer(totals)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self._fatal = error.str()
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN and not self._unreachable:
+            self._unreachable = True
+            print(
+                f"Kafka at {self._bootstrap} cannot be reached: "
+                f"{self.totals().outstanding} events wait in the buffer.",
+                file=sys.stderr,
+                flush=True,
+            )
