@@ -216,7 +216,7 @@ def plan(current: dict[str, Topic], wanted: list[Topic]) -> list[Action]:
         if topic.partitions < present.partitions:
             raise TopicsError(
                 f"Topic {topic.name} has {present.partitions} partitions and kafka_topics asks for "
-                f"{topic.partitions}; Kafka cannot take partitions away: raise the number, or use another topic."
+                f"{topic.partitions}; Kafka cannot take partitions away: ask for more, or name another topic."
             )
         if topic.partitions > present.partitions:
             actions.append(raise_partitions(topic))

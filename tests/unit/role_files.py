@@ -1,0 +1,51 @@
+"""Load a role's modules, variables and templates as Ansible does, without a machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = ROOT / "roles"
+
+
+def load_module(role: str, name: str) -> ModuleType:
+    """Import a module of a role's library."""
+    path = ROLES / role / "library" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def load_fleet() -> dict[str, Any]:
+    """Read fleet.yml."""
+    fleet: dict[str, Any] = yaml.safe_load((ROOT / "fleet.yml").read_text(encoding="utf-8"))
+    return fleet
+
+
+def role_variables(role: str) -> dict[str, Any]:
+    """Read a role's defaults and variables, which are templates still."""
+    loader = DataLoader()
+    variables: dict[str, Any] = {}
+    for folder in ("defaults", "vars"):
+        path = ROLES / role / folder / "main.yml"
+        variables |= loader.load_from_file(str(path), trusted_as_template=True) if path.exists() else {}
+    return variables
+
+
+def render(role: str, template: str, variables: dict[str, Any]) -> str:
+    """Render a role's template with its defaults and variables, overridden by the given ones."""
+    text = (ROLES / role / "templates" / template).read_text(encoding="utf-8")
+    context = {"ansible_managed": "managed", **role_variables(role), **variables}
+    return str(Templar(DataLoader(), variables=context).template(trust_as_template(text)))

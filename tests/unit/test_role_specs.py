@@ -1,0 +1,53 @@
+"""Every role says what it takes: its argument specs and its defaults name the same variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from .role_files import ROLES
+
+ROLE_FOLDERS = sorted(path for path in ROLES.iterdir() if (path / "tasks").is_dir())
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a YAML file; one that is not there is empty."""
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
+
+
+@pytest.mark.parametrize("role", ROLE_FOLDERS, ids=lambda path: path.name)
+def test_specs_and_defaults_name_the_same_variables(role: Path) -> None:
+    options = read(role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
+    required = {name for name, option in options.items() if option.get("required")}
+    defaults = set(read(role / "defaults" / "main.yml"))
+    assert not required & defaults, "a required variable has no default"
+    assert set(options) - required == defaults
+
+
+@pytest.mark.parametrize("role", ROLE_FOLDERS, ids=lambda path: path.name)
+def test_specs_describe_each_variable_and_bear_the_roles_name(role: Path) -> None:
+    options = read(role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
+    assert [name for name in options if not name.startswith(f"{role.name}_")] == []
+    assert [name for name, option in options.items() if not option.get("description")] == []
+
+
+@pytest.mark.parametrize("role", ROLE_FOLDERS, ids=lambda path: path.name)
+def test_specs_repeat_the_default_where_it_is_a_plain_value(role: Path) -> None:
+    """A default that reads fleet.yml or a fact is described in words instead."""
+    options = read(role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
+    defaults = read(role / "defaults" / "main.yml")
+    plain = {name: value for name, value in defaults.items() if "{{" not in str(value)}
+    said = {name: options[name].get("default") for name in plain if name in options}
+    assert {name: value for name, value in said.items() if value != plain[name]} == {}
+
+
+@pytest.mark.parametrize("role", ROLE_FOLDERS, ids=lambda path: path.name)
+def test_each_entry_point_is_described(role: Path) -> None:
+    """Entry points are what other plays call by tasks_from."""
+    described = set(read(role / "meta" / "argument_specs.yml")["argument_specs"])
+    present = {path.stem for path in (role / "tasks").glob("*.yml")}
+    assert described <= present
+    assert present & {"health", "restart", "presence"} <= described
