@@ -63,7 +63,6 @@ module "instances" {
   machines           = local.machines
   subnet_id          = module.network.subnet_id
   availability_zone  = module.network.availability_zone
-  public_addresses   = var.public_subnet
   security_group_ids = module.security.group_ids
   ssh_key_name       = var.ssh_key_name
   ami_ssm_parameter  = var.ami_ssm_parameter

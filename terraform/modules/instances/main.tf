@@ -40,20 +40,18 @@ resource "aws_iam_instance_profile" "machine" {
 ################################################################################
 
 resource "aws_instance" "machine" {
-  #checkov:skip=CKV_AWS_88: the operator and Ansible reach the machines by public address; groups open it to allowed_cidrs only, and public_subnet=false takes it away
   #checkov:skip=CKV_AWS_126: detailed monitoring costs by the machine and the fleet exports its own metrics
 
   for_each = var.machines
 
-  ami                         = data.aws_ssm_parameter.ami.insecure_value
-  instance_type               = each.value.instance_type
-  subnet_id                   = var.subnet_id
-  private_ip                  = each.value.private_ip
-  vpc_security_group_ids      = [var.security_group_ids[each.value.role]]
-  associate_public_ip_address = var.public_addresses
-  key_name                    = var.ssh_key_name
-  iam_instance_profile        = aws_iam_instance_profile.machine.name
-  ebs_optimized               = true
+  ami                    = data.aws_ssm_parameter.ami.insecure_value
+  instance_type          = each.value.instance_type
+  subnet_id              = var.subnet_id
+  private_ip             = each.value.private_ip
+  vpc_security_group_ids = [var.security_group_ids[each.value.role]]
+  key_name               = var.ssh_key_name
+  iam_instance_profile   = aws_iam_instance_profile.machine.name
+  ebs_optimized          = true
 
   metadata_options {
     http_endpoint               = "enabled"

@@ -43,12 +43,6 @@ variable "availability_zone" {
   nullable    = false
 }
 
-variable "public_addresses" {
-  description = "Whether machines get a public address."
-  type        = bool
-  nullable    = false
-}
-
 variable "security_group_ids" {
   description = "Security group id of each role."
   type        = map(string)

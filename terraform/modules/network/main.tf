@@ -56,9 +56,15 @@ resource "aws_default_security_group" "closed" {
 }
 
 resource "aws_subnet" "machines" {
+  #checkov:skip=CKV_AWS_130: operators reach the machines by public address, which the groups open to allowed_cidrs only; public_subnet=false takes it away
+
   vpc_id            = aws_vpc.this.id
   cidr_block        = var.subnet_cidr
   availability_zone = local.zone
+
+  # Here and not on the instance, where a stopped machine's lost address would read as a change
+  # that replaces it.
+  map_public_ip_on_launch = var.public_subnet
 
   tags = merge(var.tags, { Name = "${var.name}-machines" })
 
