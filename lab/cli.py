@@ -1,0 +1,127 @@
+"""``lab``: the commands."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fleet.model import FleetError, load
+from lab import engine, lock, preflight, settings, status
+from lab.environment import Environment
+from lab.errors import LabError
+from lab.images.errors import ImageError
+from lab.report import Report
+
+app = typer.Typer(
+    help="The lab: the machines of fleet.yml on this computer. LAB_NAME chooses the environment.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+TABLE_WIDTH = 110
+"""Characters; a narrower terminal wraps lines, rather than losing half of an instance id."""
+Name = Annotated[str, typer.Argument(metavar="MACHINE", help="A machine's name, for example kafka-1.")]
+
+
+@app.command()
+def up(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[MACHINE]...", help="Default: all.")] = None,
+) -> None:
+    """Bring the machines up, repairing what is broken."""
+    begun = time.monotonic()
+    with _environment() as environment:
+        environment.up(names or [])
+        changes, seconds = environment.report.changes, time.monotonic() - begun
+        outcome = f"{changes} changes" if changes else "nothing to change"
+        environment.report.note(f"lab {environment.settings.name} is up: {outcome}, {seconds:.1f} s")
+
+
+@app.command()
+def down() -> None:
+    """Take everything down and leave nothing but the cache."""
+    with _environment() as environment:
+        environment.down()
+
+
+@app.command(name="status")
+def show() -> None:
+    """Show the machines."""
+    with _environment(locked=False) as environment:
+        if not engine.answers():
+            raise LabError("no container engine runs, so no machine does: run `lab up`.")
+        lines = status.rows(environment.settings, environment.fleet)
+        console = Console()
+        console.width = max(console.width, TABLE_WIDTH)
+        console.print(status.table(environment.settings, lines))
+
+
+@app.command()
+def ssh(name: Name) -> None:
+    """Open a shell on a machine."""
+    with _environment(locked=False) as environment:
+        command = environment.keys.command(environment.machine(name).address)
+    os.execvp(command[0], command)
+
+
+@app.command(name="exec", context_settings={"ignore_unknown_options": True})
+def execute(name: Name, command: Annotated[list[str], typer.Argument(metavar="-- CMD...")]) -> None:
+    """Run a command on a machine over SSH; its exit status becomes ours."""
+    with _environment(locked=False) as environment:
+        full = environment.keys.command(environment.machine(name).address, *command)
+    os.execvp(full[0], full)
+
+
+@app.command()
+def reboot(name: Name) -> None:
+    """Reboot a machine and wait until it is back."""
+    with _environment() as environment:
+        environment.reboot(name)
+
+
+@app.command()
+def stop(name: Name) -> None:
+    """Stop a machine."""
+    with _environment() as environment:
+        environment.stop(name)
+
+
+@app.command()
+def start(name: Name) -> None:
+    """Start a stopped machine."""
+    with _environment() as environment:
+        environment.start(name)
+
+
+@app.command()
+def replace(name: Name) -> None:
+    """Destroy a machine and make a new one with the same data disk."""
+    with _environment() as environment:
+        environment.replace(name)
+
+
+@contextmanager
+def _environment(locked: bool = True) -> Iterator[Environment]:
+    """The environment to work on; errors become one sentence and exit status 1."""
+    report = Report()
+    try:
+        preflight.require_root()
+        fleet = load(settings.fleet_file(os.environ))
+        chosen = settings.from_environment(os.environ, fleet)
+        environment = Environment(chosen, fleet, report)
+        if locked:
+            with lock.held(chosen.state, report):
+                yield environment
+        else:
+            yield environment
+    except FleetError as error:
+        for sentence in error.errors:
+            report.failed(f"fleet.yml: {sentence}")
+        raise typer.Exit(1) from error
+    except (LabError, ImageError) as error:
+        report.failed(str(error))
+        raise typer.Exit(1) from error

@@ -1,0 +1,203 @@
+"""The EC2 API (moto's server) and what is registered in it.
+
+moto keeps everything in memory, so registration is a comparison with the machines that exist: run
+at any time, it brings the API in line with them.
+"""
+
+from __future__ import annotations
+
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+
+from lab import ports
+from lab.daemon import Daemon
+from lab.report import Report
+from lab.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_ec2.literals import InstanceTypeType
+    from mypy_boto3_ec2.type_defs import FilterTypeDef, TagTypeDef
+
+REGION = "us-east-1"
+START_SECONDS = 60
+# Every instance needs an image id; no one reads it.
+_IMAGE_ID = "ami-00000000000000000"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A machine as the EC2 API shows it."""
+
+    name: str
+    role: str
+    address: IPv4Address
+    instance_type: str
+    running: bool
+
+
+def ensure_server(settings: Settings, report: Report) -> None:
+    """The API server, on this computer's loopback address only."""
+    server = _daemon(settings)
+    if server.pid() is not None and answers(settings):
+        return
+    server.stop()
+    ports.require_free("127.0.0.1", settings.ec2_port, "LAB_EC2_PORT")
+    program = str(Path(sys.executable).parent / "moto_server")
+    command = [program, "--host", "127.0.0.1", "--port", str(settings.ec2_port)]
+    server.start(command, lambda: answers(settings), START_SECONDS)
+    report.changed(f"EC2 API at {settings.ec2_url}")
+
+
+def stop_server(settings: Settings, report: Report) -> None:
+    """End the API server, and with it what was registered."""
+    if _daemon(settings).stop():
+        report.changed("EC2 API stopped")
+
+
+def client(settings: Settings) -> EC2Client:
+    """A client of the environment's API."""
+    return boto3.client(
+        "ec2",
+        endpoint_url=settings.ec2_url,
+        region_name=REGION,
+        aws_access_key_id="lab",
+        aws_secret_access_key="lab",
+    )
+
+
+def tags(project: str, environment: str, instance: Instance) -> dict[str, str]:
+    """The tags that Terraform gives a machine on AWS."""
+    return {
+        "Name": instance.name,
+        "Role": instance.role,
+        "Project": project,
+        "Environment": environment,
+    }
+
+
+def register(
+    ec2: EC2Client,
+    project: str,
+    environment: str,
+    network: tuple[IPv4Network, IPv4Network],
+    wanted: Iterable[Instance],
+    report: Report,
+) -> None:
+    """Bring the API in line with the machines; ``network`` is the VPC's and the subnet's range."""
+    subnet_id = _subnet(ec2, *network)
+    wanted = list(wanted)
+    known = dict(registered(ec2, project, environment))
+    for instance_id, instance in known.items():
+        if not any(_same(instance, other) for other in wanted):
+            ec2.terminate_instances(InstanceIds=[instance_id])
+            report.changed(f"{instance.name}: instance {instance_id} terminated")
+    for instance in wanted:
+        found = next((key for key, other in known.items() if _same(instance, other)), None)
+        if found is None:
+            found = _launch(ec2, subnet_id, tags(project, environment, instance), instance)
+            report.changed(f"{instance.name}: instance {found} at {instance.address}")
+            was_running = True
+        else:
+            was_running = known[found].running
+        if was_running and not instance.running:
+            ec2.stop_instances(InstanceIds=[found])
+        elif instance.running and not was_running:
+            ec2.start_instances(InstanceIds=[found])
+
+
+def registered(ec2: EC2Client, project: str, environment: str) -> list[tuple[str, Instance]]:
+    """The instances that are not terminated, with their ids."""
+    filters: list[FilterTypeDef] = [
+        {"Name": "tag:Project", "Values": [project]},
+        {"Name": "tag:Environment", "Values": [environment]},
+        {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]},
+    ]
+    found = []
+    for page in ec2.get_paginator("describe_instances").paginate(Filters=filters):
+        for reservation in page["Reservations"]:
+            for raw in reservation["Instances"]:
+                labels = {tag["Key"]: tag["Value"] for tag in raw["Tags"]}
+                instance = Instance(
+                    name=labels["Name"],
+                    role=labels["Role"],
+                    address=IPv4Address(raw["PrivateIpAddress"]),
+                    instance_type=raw["InstanceType"],
+                    running=raw["State"]["Name"] in ("pending", "running"),
+                )
+                found.append((raw["InstanceId"], instance))
+    return found
+
+
+def terminate(ec2: EC2Client, project: str, environment: str, machine: str) -> None:
+    """Terminate the instance of one machine."""
+    ids = [key for key, instance in registered(ec2, project, environment) if instance.name == machine]
+    if ids:
+        ec2.terminate_instances(InstanceIds=ids)
+
+
+def _same(one: Instance, other: Instance) -> bool:
+    return (one.name, one.role, one.address, one.instance_type) == (
+        other.name,
+        other.role,
+        other.address,
+        other.instance_type,
+    )
+
+
+def _subnet(ec2: EC2Client, vpc: IPv4Network, subnet: IPv4Network) -> str:
+    filters: list[FilterTypeDef] = [
+        {"Name": "cidr-block", "Values": [str(subnet)]},
+        {"Name": "tag:Lab", "Values": ["yes"]},
+    ]
+    if found := ec2.describe_subnets(Filters=filters)["Subnets"]:
+        return found[0]["SubnetId"]
+    # A subnet of the same range may exist in the default VPC of the API.
+    marks: list[TagTypeDef] = [{"Key": "Lab", "Value": "yes"}]
+    vpc_id = ec2.create_vpc(CidrBlock=str(vpc))["Vpc"]["VpcId"]
+    made = ec2.create_subnet(
+        VpcId=vpc_id,
+        CidrBlock=str(subnet),
+        TagSpecifications=[{"ResourceType": "subnet", "Tags": marks}],
+    )
+    return made["Subnet"]["SubnetId"]
+
+
+def _launch(ec2: EC2Client, subnet_id: str, labels: dict[str, str], instance: Instance) -> str:
+    kind: InstanceTypeType = instance.instance_type  # type: ignore[assignment]  # any of hundreds
+    made = ec2.run_instances(
+        ImageId=_IMAGE_ID,
+        InstanceType=kind,
+        MinCount=1,
+        MaxCount=1,
+        SubnetId=subnet_id,
+        PrivateIpAddress=str(instance.address),
+        TagSpecifications=[
+            {
+                "ResourceType": "instance",
+                "Tags": [{"Key": key, "Value": value} for key, value in labels.items()],
+            }
+        ],
+    )
+    return made["Instances"][0]["InstanceId"]
+
+
+def answers(settings: Settings) -> bool:
+    """Whether the API answers."""
+    try:
+        with urllib.request.urlopen(f"{settings.ec2_url}/moto-api/", timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _daemon(settings: Settings) -> Daemon:
+    return Daemon("ec2", settings.state)

@@ -1,0 +1,77 @@
+"""The container engine: used if it runs, otherwise started by hand and remembered as ours."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from lab import shell
+from lab.daemon import Daemon
+from lab.errors import LabError
+from lab.report import Report
+
+START_SECONDS = 60
+_PID_FILES = {
+    "dockerd": Path("/var/run/docker.pid"),
+    "containerd": Path("/var/run/docker/containerd/containerd.pid"),
+}
+
+
+def answers() -> bool:
+    """Whether an engine answers."""
+    return shell.succeeds(["docker", "version", "--format", "{{.Server.Version}}"], timeout_seconds=10)
+
+
+def ensure(folder: Path, report: Report) -> None:
+    """An engine that answers; its log and pid file lie in ``folder`` if it had to be started."""
+    if answers():
+        return
+    if running := stale_or_running("dockerd"):
+        _await(running)
+        return
+    # dockerd reuses a containerd that a killed engine left alive, but trusts the pid files blindly.
+    stale_or_running("containerd")
+    report.note("no container engine runs: starting one")
+    _daemon(folder).start(["dockerd"], answers, START_SECONDS)
+    report.changed("container engine started")
+
+
+def stop_if_ours(folder: Path, report: Report) -> None:
+    """Stop the engine if the lab started it and nothing runs in it any more."""
+    daemon = _daemon(folder)
+    if daemon.pid() is None:
+        daemon.stop()
+        return
+    if shell.run(["docker", "ps", "--quiet"]).strip():
+        report.note("the container engine goes on: other containers run in it")
+        return
+    daemon.stop()
+    daemon.log.unlink(missing_ok=True)
+    report.changed("container engine stopped")
+
+
+def stale_or_running(program: str, pid_files: dict[str, Path] | None = None) -> int | None:
+    """The pid of a living ``program`` by its pid file; a stale file is removed."""
+    path = (pid_files or _PID_FILES)[program]
+    try:
+        pid = int(path.read_text())
+        if Path(f"/proc/{pid}/comm").read_text().strip() == program:
+            return pid
+    except (OSError, ValueError):
+        pass
+    path.unlink(missing_ok=True)
+    return None
+
+
+def _await(pid: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not answers():
+        if time.monotonic() > deadline:
+            raise LabError(
+                f"dockerd runs (process {pid}) but does not answer within {START_SECONDS} s: restart it."
+            )
+        time.sleep(0.5)
+
+
+def _daemon(folder: Path) -> Daemon:
+    return Daemon("engine", folder)

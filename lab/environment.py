@@ -1,0 +1,236 @@
+"""One lab environment: bringing it up, changing single machines, taking it down."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address
+
+from fleet.model import Fleet
+from lab import (
+    addresses,
+    ec2,
+    engine,
+    firewall,
+    handover,
+    images,
+    machines,
+    network,
+    preflight,
+    registry,
+    ssh,
+)
+from lab.errors import LabError
+from lab.machines import Machine, Order
+from lab.report import Report
+from lab.seed import Seed
+from lab.settings import Settings
+
+BOOT_SECONDS = 120
+_PATIENCE_SECONDS = 30
+"""How long a machine may take to let the operator in before it is given its keys again."""
+
+
+class Environment:
+    """The operations on one environment. Every one of them may be repeated."""
+
+    def __init__(self, settings: Settings, fleet: Fleet, report: Report) -> None:
+        self.settings = settings
+        self.fleet = fleet
+        self.report = report
+        self.keys = ssh.Keys(settings.state)
+
+    def up(self, names: list[str]) -> None:
+        """Bring up the named machines, or the whole fleet and nothing beside it."""
+        roles = self.fleet.machines()
+        wanted = names or list(roles)
+        for name in wanted:
+            self._require_known(name)
+        preflight.require()
+        engine.ensure(self.settings.state.parent, self.report)
+        preflight.require_bridge_filter()
+        existing = self._existing()
+        chosen = images.ensure(self.settings.cache, self.settings.image_mode, self.fleet, self.report.note)
+        network.ensure(self.settings, self.report)
+        for name in [] if names else [name for name in existing if name not in roles]:
+            self._remove(existing.pop(name))
+        broken = [machine.name for machine in existing.values() if machine.state in ("created", "dead")]
+        for name in broken:
+            machines.remove(self.settings, existing.pop(name).name, keep_data=True)
+        missing = [name for name in wanted if name not in existing]
+        plan = self._plan(missing, existing)
+        self._firewall(existing, plan)
+        registry.ensure(self.settings, self.report)
+        ec2.ensure_server(self.settings, self.report)
+        self._each(missing, lambda name: self._create(name, plan[name], chosen.machine))
+        self._each([name for name in wanted if name in existing], lambda name: self._heal(existing[name]))
+        self._publish()
+        self._each(wanted, self._reachable)
+        handover.write(self.settings, self.keys, chosen, self.report)
+
+    def down(self) -> None:
+        """Remove every trace of the environment, and the engine if it is the lab's and idle."""
+        preflight.require()
+        if engine.answers():
+            found = self._existing()
+            self._each(list(found), lambda name: self._remove(found[name]))
+            machines.remove_leftovers(self.settings)
+        registry.stop(self.settings, self.report)
+        ec2.stop_server(self.settings, self.report)
+        if engine.answers():
+            network.remove(self.settings, self.report)
+        firewall.remove(firewall.chains(self.settings, self.fleet, {}), self.report)
+        shutil.rmtree(self.settings.state, ignore_errors=True)
+        folder = self.settings.state.parent
+        engine.stop_if_ours(folder, self.report)
+        if folder.exists() and not any(folder.iterdir()):
+            folder.rmdir()
+
+    def stop(self, name: str) -> None:
+        """Stop a machine, as one stops an EC2 instance."""
+        if self.machine(name).running:
+            machines.stop(self.settings, name)
+            self.report.changed(f"{name}: stopped")
+        self._publish()
+
+    def start(self, name: str) -> None:
+        """Start a stopped machine."""
+        machine = self.machine(name)
+        self._heal(machine)
+        self._publish()
+        self._reachable(name)
+
+    def reboot(self, name: str) -> None:
+        """Reboot a machine from inside, and wait until it is back."""
+        before = self.machine(name)
+        if not before.running:
+            raise LabError(f"{name} is not running: start it with `lab start {name}`.")
+        # The connection breaks with the machine, so the command's own status says nothing.
+        machines.run_in(self.settings, name, "systemctl", "reboot")
+        _wait(
+            lambda: self.machine(name).running and self.machine(name).started_at != before.started_at,
+            f"{name} did not restart",
+        )
+        self.report.changed(f"{name}: rebooted")
+        self._reachable(name)
+
+    def replace(self, name: str) -> None:
+        """Destroy a machine and make another in its place: new disks, address and keys, old data disk."""
+        old = self.machine(name)
+        engine_image = images.ensure(
+            self.settings.cache, self.settings.image_mode, self.fleet, self.report.note
+        ).machine
+        others = {key: machine for key, machine in self._existing().items() if key != name}
+        address = self._plan([name], others, avoid=old.address)[name]
+        machines.remove(self.settings, name, keep_data=True)
+        self.keys.forget(name)
+        ec2.ensure_server(self.settings, self.report)
+        ec2.terminate(ec2.client(self.settings), self.fleet.project, self.settings.name, name)
+        self.report.changed(f"{name}: destroyed, its data disk kept")
+        self._firewall(others, {name: address})
+        self._create(name, address, engine_image)
+        self._publish()
+        self._reachable(name)
+
+    def machine(self, name: str) -> Machine:
+        """A machine that exists."""
+        self._require_known(name)
+        found = self._existing().get(name)
+        if found is None:
+            raise LabError(f"{name} is not up: bring it up with `lab up {name}`.")
+        return found
+
+    def _existing(self) -> dict[str, Machine]:
+        found = machines.listing(self.settings)
+        machines.require_own(self.settings, found)
+        return found
+
+    def _require_known(self, name: str) -> None:
+        known = self.fleet.machines()
+        if name not in known:
+            raise LabError(f'"{name}" is no machine of fleet.yml: use one of {", ".join(known)}.')
+
+    def _plan(
+        self, missing: list[str], existing: dict[str, Machine], avoid: IPv4Address | None = None
+    ) -> dict[str, IPv4Address]:
+        held = {machine.name: machine.address for machine in existing.values()}
+        fixed = addresses.pinned(self.fleet, self.settings.subnet)
+        return addresses.assign(self.settings.subnet, missing, fixed, held, avoid)
+
+    def _firewall(self, existing: dict[str, Machine], plan: dict[str, IPv4Address]) -> None:
+        roles = self.fleet.machines()
+        hosts = {machine.name: (machine.role, machine.address) for machine in existing.values()}
+        hosts |= {name: (roles[name], address) for name, address in plan.items()}
+        firewall.ensure(firewall.chains(self.settings, self.fleet, hosts), self.report)
+
+    def _create(self, name: str, address: IPv4Address, image: str) -> None:
+        role = self.fleet.machines()[name]
+        spec = self.fleet.roles[role]
+        order = Order(name, role, address, spec.memory_mib, spec.data_disk_gib is not None)
+        machines.create(self.settings, order, image, self._seed(name))
+        self.report.changed(f"{name}: machine at {address} with {spec.memory_mib} MiB")
+
+    def _heal(self, machine: Machine) -> None:
+        memory_mib = self.fleet.roles[machine.role].memory_mib
+        if machine.memory_mib != memory_mib:
+            machines.resize(self.settings, machine.name, memory_mib)
+            self.report.changed(f"{machine.name}: memory {machine.memory_mib} -> {memory_mib} MiB")
+        if not machine.running:
+            machines.start(self.settings, machine.name)
+            self.report.changed(f"{machine.name}: started")
+
+    def _remove(self, machine: Machine) -> None:
+        machines.remove(self.settings, machine.name, keep_data=False)
+        self.keys.forget(machine.name)
+        self.report.changed(f"{machine.name}: removed")
+
+    def _publish(self) -> None:
+        """Tell SSH and the EC2 API which machines there are."""
+        existing = self._existing()
+        self.keys.write_known_hosts({machine.name: machine.address for machine in existing.values()})
+        ec2.ensure_server(self.settings, self.report)
+        ec2.register(
+            ec2.client(self.settings),
+            self.fleet.project,
+            self.settings.name,
+            (self.settings.vpc, self.settings.subnet),
+            [self._instance(machine) for machine in existing.values()],
+            self.report,
+        )
+
+    def _instance(self, machine: Machine) -> ec2.Instance:
+        kind = self.fleet.roles[machine.role].instance_type
+        return ec2.Instance(machine.name, machine.role, machine.address, kind, machine.running)
+
+    def _reachable(self, name: str) -> None:
+        """Wait until a machine lets the operator in; give it its keys again if it will not."""
+        address = self.machine(name).address
+        try:
+            _wait(lambda: self.keys.answers(address), f"{name} does not answer", _PATIENCE_SECONDS)
+        except LabError:
+            machines.give(self.settings, name, self._seed(name))
+            machines.run_in(self.settings, name, "systemctl", "restart", "ssh")
+            self.report.changed(f"{name}: given its keys again")
+            _wait(
+                lambda: self.keys.answers(address),
+                f"{name} does not answer on SSH at {address} (see `docker logs "
+                f"{self.settings.container(name)}`)",
+            )
+
+    def _seed(self, name: str) -> Seed:
+        return Seed(self.keys.operator_public(), *self.keys.host_key(name))
+
+    @staticmethod
+    def _each(names: Iterable[str], work: Callable[[str], None]) -> None:
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            list(pool.map(work, names))
+
+
+def _wait(condition: Callable[[], bool], failure: str, seconds: float = BOOT_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise LabError(f"{failure} within {seconds:g} s.")
+        time.sleep(0.3)

@@ -1,0 +1,52 @@
+"""The image registry: Debian's docker-registry over the cache's storage, on the lab's bridge."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+
+from lab import images, ports
+from lab.daemon import Daemon
+from lab.report import Report
+from lab.settings import Settings
+
+START_SECONDS = 30
+
+
+def ensure(settings: Settings, report: Report) -> None:
+    """A registry that answers at the address by which the machines know it."""
+    server = Daemon("registry", settings.state)
+    config = settings.state / "registry.yml"
+    text = configuration(settings)
+    if config.exists() and config.read_text() == text and server.pid() is not None and _answers(settings):
+        return
+    server.stop()
+    ports.require_free(str(settings.host_address), settings.registry_port, "LAB_REGISTRY_PORT")
+    config.write_text(text)
+    command = ["env", "OTEL_TRACES_EXPORTER=none", "docker-registry", "serve", str(config)]
+    server.start(command, lambda: _answers(settings), START_SECONDS)
+    report.changed(f"image registry at {settings.registry}")
+
+
+def stop(settings: Settings, report: Report) -> None:
+    """End the registry; its storage stays in the cache."""
+    if Daemon("registry", settings.state).stop():
+        report.changed("image registry stopped")
+
+
+def configuration(settings: Settings) -> str:
+    """The registry's configuration file."""
+    return (
+        "version: 0.1\n"
+        "log: {level: warn}\n"
+        f"storage: {{filesystem: {{rootdirectory: '{images.registry_root(settings.cache)}'}}}}\n"
+        f"http: {{addr: '{settings.registry}'}}\n"
+    )
+
+
+def _answers(settings: Settings) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{settings.registry}/v2/", timeout=2):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False

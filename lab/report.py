@@ -1,0 +1,28 @@
+"""What the lab tells its user while it works."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+
+
+class Report:
+    """Prints a line for each step, and counts the steps that changed something."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False)
+        self._errors = Console(highlight=False, stderr=True)
+        self.changes = 0
+
+    def changed(self, text: str) -> None:
+        """A step that changed something."""
+        self.changes += 1
+        self._console.print(f"[green]+[/] {escape(text)}", soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Something worth knowing that changed nothing."""
+        self._console.print(f"[dim]·[/] {escape(text)}", soft_wrap=True)
+
+    def failed(self, sentence: str) -> None:
+        """The sentence that ends the command."""
+        self._errors.print(f"[red]✗[/] {escape(sentence)}", soft_wrap=True)

@@ -1,0 +1,85 @@
+"""SSH: the operator's key, each machine's host key, and the options that hold them together."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from lab import shell
+
+USER = "ubuntu"
+_making = threading.Lock()
+
+
+class Keys:
+    """The keys of one environment, in the folder ``ssh`` of its state.
+
+    This computer makes the host keys and gives them to the machines, so that known_hosts is right
+    from the first connection and checking stays on.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self.folder = state / "ssh"
+        self.private = self.folder / "id_ed25519"
+        self.known_hosts = self.folder / "known_hosts"
+
+    def operator_public(self) -> str:
+        """The operator's public key, made at the first call."""
+        return _public(self.private, "lab operator")
+
+    def host_key(self, machine: str) -> tuple[str, str]:
+        """A machine's private and public host key, made at the first call."""
+        path = self._host(machine)
+        public = _public(path, machine)
+        return path.read_text(), public
+
+    def forget(self, machine: str) -> None:
+        """Drop a machine's host key; the next one of that name gets its own."""
+        self._host(machine).unlink(missing_ok=True)
+        self._host(machine).with_suffix(".pub").unlink(missing_ok=True)
+
+    def write_known_hosts(self, machines: Mapping[str, IPv4Address]) -> None:
+        """Write every machine's host key under its address."""
+        lines = [f"{address} {self.host_key(name)[1]}" for name, address in sorted(machines.items())]
+        self.known_hosts.write_text("".join(f"{line}\n" for line in lines))
+
+    def command(self, address: IPv4Address, *remote: str) -> list[str]:
+        """The ssh command for a machine; ``remote`` is run there word for word."""
+        return [
+            "ssh",
+            "-i",
+            str(self.private),
+            "-o",
+            f"UserKnownHostsFile={self.known_hosts}",
+            "-o",
+            "GlobalKnownHostsFile=/dev/null",
+            "-o",
+            "StrictHostKeyChecking=yes",
+            "-o",
+            "IdentitiesOnly=yes",
+            "-o",
+            "LogLevel=ERROR",
+            "-o",
+            "ConnectTimeout=5",
+            f"{USER}@{address}",
+            *([shlex.join(remote)] if remote else []),
+        ]
+
+    def answers(self, address: IPv4Address) -> bool:
+        """Whether the machine lets the operator in."""
+        return shell.succeeds(self.command(address, "true"), timeout_seconds=8)
+
+    def _host(self, machine: str) -> Path:
+        return self.folder / f"{machine}_host_ed25519"
+
+
+def _public(path: Path, comment: str) -> str:
+    with _making:  # machines are made side by side and share the operator's key
+        if not path.exists() or not path.with_suffix(".pub").exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.unlink(missing_ok=True)
+            shell.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)])
+    return path.with_suffix(".pub").read_text().strip()
