@@ -4,7 +4,7 @@
 set -eu
 out=$1
 root=$(mktemp -d)
-trap 'rm -rf "$root"' EXIT
+trap 'rm -rf --one-file-system "$root"' EXIT
 
 debootstrap --variant=minbase "$SUITE" "$root" "$MIRROR"
 
@@ -27,6 +27,7 @@ cp slim.cfg "$root/etc/dpkg/dpkg.cfg.d/slim"
 rm -f "$root/etc/resolv.conf" "$root/etc/hostname"
 find "$root/usr/share/doc" -type f ! -name copyright -delete
 for emptied in usr/share/man usr/share/info usr/share/locale var/lib/apt/lists var/cache/apt var/log dev; do
-  find "$root/$emptied" -mindepth 1 -delete
+  # Folders stay: a package may link into an excluded one.
+  find "$root/$emptied" ! -type d -delete
 done
-tar -C "$root" --numeric-owner -c . | gzip -1 > "$out/rootfs.tar.gz"
+tar -C "$root" --one-file-system --numeric-owner -c . | gzip -1 > "$out/rootfs.tar.gz"
