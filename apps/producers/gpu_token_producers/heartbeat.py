@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from gpu_token_producers.counts import Totals
 from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.files import write_atomically
-from gpu_token_producers.sender import Totals
 
 _WRITE_SECONDS = 2.0
 

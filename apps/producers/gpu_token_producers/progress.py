@@ -3,7 +3,7 @@
 import sys
 import time
 
-from gpu_token_producers.sender import Totals
+from gpu_token_producers.counts import Totals
 
 _PRINT_SECONDS = 5.0
 

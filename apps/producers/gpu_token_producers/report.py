@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
+from gpu_token_producers.counts import TopicCount
 from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.files import write_atomically
-from gpu_token_producers.sender import TopicCount
 from gpu_token_producers.trace import BrokenRow
 
 # A file that is broken throughout must not make a report without end.

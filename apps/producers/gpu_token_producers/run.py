@@ -9,10 +9,11 @@ from pathlib import Path
 
 from gpu_token_contracts import GpuMetric, TokenUsage, encode, metric_key, usage_key
 
+from gpu_token_producers.counts import Observer
 from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.progress import ProgressPrinter
 from gpu_token_producers.report import Report
-from gpu_token_producers.sender import Observer, Sender
+from gpu_token_producers.sender import Sender
 from gpu_token_producers.stop import StopRequest
 from gpu_token_producers.trace import BrokenRow
 

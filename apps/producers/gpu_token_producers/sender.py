@@ -3,10 +3,10 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from gpu_token_producers.counts import Observer, TopicCount, Totals
 from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.stop import StopRequest
 
@@ -14,32 +14,6 @@ from gpu_token_producers.stop import StopRequest
 _SLICE_SECONDS = 0.2
 _TICK_SECONDS = 0.5
 _SENDS_BETWEEN_POLLS = 500
-
-
-@dataclass(slots=True)
-class TopicCount:
-    """What became of the events of one topic."""
-
-    sent: int = 0
-    delivered: int = 0
-    failed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """The counts over all topics at one moment."""
-
-    sent: int
-    delivered: int
-    failed: int
-
-    @property
-    def outstanding(self) -> int:
-        """Accepted, with no report yet."""
-        return self.sent - self.delivered - self.failed
-
-
-Observer = Callable[[Totals], None]
 
 
 def kafka_config(bootstrap: str, buffer_events: int) -> dict[str, str | int | float | bool]:
