@@ -52,9 +52,10 @@ def down() -> None:
 def show() -> None:
     """Show the machines."""
     with _environment(locked=False) as environment:
-        if not engine.answers():
-            raise LabError("no container engine runs, so no machine does: run `lab up`.")
+        engine.require()
         lines = status.rows(environment.settings, environment.fleet)
+        if not lines:
+            raise LabError(f"no machine of {environment.settings.name} is up: run `lab up`.")
         console = Console()
         console.width = max(console.width, TABLE_WIDTH)
         console.print(status.table(environment.settings, lines))
@@ -64,7 +65,7 @@ def show() -> None:
 def ssh(name: Name) -> None:
     """Open a shell on a machine."""
     with _environment(locked=False) as environment:
-        command = environment.keys.command(environment.machine(name).address)
+        command = environment.keys.command(environment.running(name).address)
     os.execvp(command[0], command)
 
 
@@ -72,7 +73,7 @@ def ssh(name: Name) -> None:
 def execute(name: Name, command: Annotated[list[str], typer.Argument(metavar="-- CMD...")]) -> None:
     """Run a command on a machine over SSH; its exit status becomes ours."""
     with _environment(locked=False) as environment:
-        full = environment.keys.command(environment.machine(name).address, *command)
+        full = environment.keys.command(environment.running(name).address, *command)
     os.execvp(full[0], full)
 
 

@@ -1,9 +1,12 @@
-"""A background process that outlives the command: started once, known by its pid file."""
+"""A background process that outlives the command which started it.
+
+It carries a mark in its environment and is found by that mark: a pid file could be lost, or name
+a process that is meanwhile somebody else's.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -14,12 +17,15 @@ from pathlib import Path
 
 from lab.errors import LabError
 
+MARK = "GPU_TOKEN_LAB_DAEMON"
+
 
 @dataclass(frozen=True)
 class Daemon:
-    """A process by name; its pid file and log lie in ``folder``."""
+    """A process; ``program`` is its command's name as the kernel shows it, its log lies in ``folder``."""
 
     name: str
+    program: str
     folder: Path
 
     @property
@@ -28,18 +34,25 @@ class Daemon:
         return self.folder / f"{self.name}.log"
 
     @property
-    def _pid_file(self) -> Path:
-        return self.folder / f"{self.name}.pid"
+    def mark(self) -> str:
+        """The environment entry by which the process is known."""
+        return f"{MARK}={self.folder / self.name}"
 
     def pid(self) -> int | None:
         """The process's id, or None if it does not run."""
-        try:
-            record = json.loads(self._pid_file.read_text())
-            pid, started = int(record["pid"]), int(record["started"])
-        except (OSError, ValueError, KeyError):
-            return None
-        # A pid alone may meanwhile be somebody else's.
-        return pid if started_ticks(pid) == started else None
+        for folder in Path("/proc").iterdir():
+            if not folder.name.isdecimal():
+                continue
+            try:
+                # Children inherit the mark, hence the look at the name as well.
+                if (folder / "comm").read_text().rstrip("\n") != self.program[:15]:
+                    continue
+                environment = (folder / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if self.mark.encode() in environment:
+                return int(folder.name)
+        return None
 
     def start(self, command: list[str], answers: Callable[[], bool], timeout_seconds: float) -> None:
         """Start the process and wait until it answers."""
@@ -51,9 +64,9 @@ class Daemon:
                 stdout=log,
                 stderr=log,
                 cwd="/",
+                env=os.environ | dict([self.mark.split("=", 1)]),
                 start_new_session=True,
             )
-        self._pid_file.write_text(json.dumps({"pid": process.pid, "started": started_ticks(process.pid)}))
         deadline = time.monotonic() + timeout_seconds
         while not answers():
             if process.poll() is not None:
@@ -65,14 +78,14 @@ class Daemon:
     def stop(self, timeout_seconds: float = 20) -> bool:
         """End the process, by force if it must be; True if it ran."""
         pid = self.pid()
-        if pid is not None:
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
-                if self._ended(timeout_seconds):
-                    break
-        self._pid_file.unlink(missing_ok=True)
-        return pid is not None
+        if pid is None:
+            return False
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+            if self._ended(timeout_seconds):
+                break
+        return True
 
     def _ended(self, timeout_seconds: float) -> bool:
         deadline = time.monotonic() + timeout_seconds
@@ -81,12 +94,3 @@ class Daemon:
                 return False
             time.sleep(0.05)
         return True
-
-
-def started_ticks(pid: int) -> int | None:
-    """When a living process started, in clock ticks since boot; None for a dead one or a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else int(fields[19])

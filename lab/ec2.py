@@ -50,11 +50,17 @@ def ensure_server(settings: Settings, report: Report) -> None:
     if server.pid() is not None and answers(settings):
         return
     server.stop()
-    ports.require_free("127.0.0.1", settings.ec2_port, "LAB_EC2_PORT")
+    require_port(settings)
     program = str(Path(sys.executable).parent / "moto_server")
     command = [program, "--host", "127.0.0.1", "--port", str(settings.ec2_port)]
     server.start(command, lambda: answers(settings), START_SECONDS)
     report.changed(f"EC2 API at {settings.ec2_url}")
+
+
+def require_port(settings: Settings) -> None:
+    """Refuse a port that another process has."""
+    if _daemon(settings).pid() is None:
+        ports.require_free("127.0.0.1", settings.ec2_port, "LAB_EC2_PORT")
 
 
 def stop_server(settings: Settings, report: Report) -> None:
@@ -200,4 +206,4 @@ def answers(settings: Settings) -> bool:
 
 
 def _daemon(settings: Settings) -> Daemon:
-    return Daemon("ec2", settings.state)
+    return Daemon("ec2", "moto_server", settings.state)

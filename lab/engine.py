@@ -11,6 +11,7 @@ from lab.errors import LabError
 from lab.report import Report
 
 START_SECONDS = 60
+STOP_SECONDS = 60
 _PID_FILES = {
     "dockerd": Path("/var/run/docker.pid"),
     "containerd": Path("/var/run/docker/containerd/containerd.pid"),
@@ -31,7 +32,6 @@ def ensure(folder: Path, report: Report) -> None:
         return
     # dockerd reuses a containerd that a killed engine left alive, but trusts the pid files blindly.
     stale_or_running("containerd")
-    report.note("no container engine runs: starting one")
     _daemon(folder).start(["dockerd"], answers, START_SECONDS)
     report.changed("container engine started")
 
@@ -40,19 +40,25 @@ def stop_if_ours(folder: Path, report: Report) -> None:
     """Stop the engine if the lab started it and nothing runs in it any more."""
     daemon = _daemon(folder)
     if daemon.pid() is None:
-        daemon.stop()
         return
-    if shell.run(["docker", "ps", "--quiet"]).strip():
+    environments = [entry for entry in folder.iterdir() if entry.is_dir()]
+    if environments or shell.run(["docker", "ps", "--quiet"]).strip():
         report.note("the container engine goes on: other containers run in it")
         return
-    daemon.stop()
+    daemon.stop(STOP_SECONDS)
     daemon.log.unlink(missing_ok=True)
     report.changed("container engine stopped")
 
 
-def stale_or_running(program: str, pid_files: dict[str, Path] | None = None) -> int | None:
+def require() -> None:
+    """Raise a sentence if no engine answers."""
+    if not answers():
+        raise LabError("no container engine runs, so no machine does: run `lab up`.")
+
+
+def stale_or_running(program: str) -> int | None:
     """The pid of a living ``program`` by its pid file; a stale file is removed."""
-    path = (pid_files or _PID_FILES)[program]
+    path = _PID_FILES[program]
     try:
         pid = int(path.read_text())
         if Path(f"/proc/{pid}/comm").read_text().strip() == program:
@@ -74,4 +80,4 @@ def _await(pid: int) -> None:
 
 
 def _daemon(folder: Path) -> Daemon:
-    return Daemon("engine", folder)
+    return Daemon("engine", "dockerd", folder)

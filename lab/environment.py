@@ -16,6 +16,7 @@ from lab import (
     firewall,
     handover,
     images,
+    lock,
     machines,
     network,
     preflight,
@@ -49,8 +50,11 @@ class Environment:
         for name in wanted:
             self._require_known(name)
         preflight.require()
-        engine.ensure(self.settings.state.parent, self.report)
+        ec2.require_port(self.settings)
+        registry.require_port(self.settings)
+        self._engine()
         preflight.require_bridge_filter()
+        network.require_usable(self.settings)
         existing = self._existing()
         chosen = images.ensure(self.settings.cache, self.settings.image_mode, self.fleet, self.report.note)
         network.ensure(self.settings, self.report)
@@ -73,13 +77,15 @@ class Environment:
     def down(self) -> None:
         """Remove every trace of the environment, and the engine if it is the lab's and idle."""
         preflight.require()
+        if self.keys.folder.exists():
+            # It was up: what is left of it can be removed through a living engine only.
+            self._engine()
+        registry.stop(self.settings, self.report)
+        ec2.stop_server(self.settings, self.report)
         if engine.answers():
             found = self._existing()
             self._each(list(found), lambda name: self._remove(found[name]))
             machines.remove_leftovers(self.settings)
-        registry.stop(self.settings, self.report)
-        ec2.stop_server(self.settings, self.report)
-        if engine.answers():
             network.remove(self.settings, self.report)
         firewall.remove(firewall.chains(self.settings, self.fleet, {}), self.report)
         shutil.rmtree(self.settings.state, ignore_errors=True)
@@ -104,9 +110,7 @@ class Environment:
 
     def reboot(self, name: str) -> None:
         """Reboot a machine from inside, and wait until it is back."""
-        before = self.machine(name)
-        if not before.running:
-            raise LabError(f"{name} is not running: start it with `lab start {name}`.")
+        before = self.running(name)
         # The connection breaks with the machine, so the command's own status says nothing.
         machines.run_in(self.settings, name, "systemctl", "reboot")
         _wait(
@@ -134,13 +138,26 @@ class Environment:
         self._publish()
         self._reachable(name)
 
+    def running(self, name: str) -> Machine:
+        """A machine that runs."""
+        machine = self.machine(name)
+        if not machine.running:
+            raise LabError(f"{name} is {machine.state}, not running: start it with `lab start {name}`.")
+        return machine
+
     def machine(self, name: str) -> Machine:
         """A machine that exists."""
         self._require_known(name)
+        engine.require()
         found = self._existing().get(name)
         if found is None:
             raise LabError(f"{name} is not up: bring it up with `lab up {name}`.")
         return found
+
+    def _engine(self) -> None:
+        folder = self.settings.state.parent
+        with lock.held(folder, self.report):
+            engine.ensure(folder, self.report)
 
     def _existing(self) -> dict[str, Machine]:
         found = machines.listing(self.settings)
@@ -178,7 +195,7 @@ class Environment:
             machines.resize(self.settings, machine.name, memory_mib)
             self.report.changed(f"{machine.name}: memory {machine.memory_mib} -> {memory_mib} MiB")
         if not machine.running:
-            machines.start(self.settings, machine.name)
+            machines.start(self.settings, machine)
             self.report.changed(f"{machine.name}: started")
 
     def _remove(self, machine: Machine) -> None:

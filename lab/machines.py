@@ -141,11 +141,11 @@ def give(settings: Settings, machine: str, seed: Seed) -> None:
     shell.run(["docker", "cp", "-", f"{settings.container(machine)}:/"], stdin=seed.archive())
 
 
-def start(settings: Settings, machine: str) -> None:
-    """Start a stopped machine."""
-    container = settings.container(machine)
+def start(settings: Settings, machine: Machine) -> None:
+    """Start a machine that does not run, or was paused."""
+    container = settings.container(machine.name)
     shell.run(["docker", "update", "--restart=always", container])
-    shell.run(["docker", "start", container])
+    shell.run(["docker", "unpause" if machine.state == "paused" else "start", container])
 
 
 def stop(settings: Settings, machine: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from lab import preflight, shell
@@ -11,17 +12,31 @@ from lab.report import Report
 from lab.settings import LABEL, Settings
 
 
-def ensure(settings: Settings, report: Report) -> None:
-    """The network with the environment's subnet; refuses a subnet that is in use elsewhere."""
+@dataclass(frozen=True)
+class _Network:
+    owner: str | None
+    """The environment whose it is."""
+    subnet: IPv4Network
+
+
+def require_usable(settings: Settings) -> bool:
+    """Whether the network is there already; refuses a subnet that is in use elsewhere."""
     found = _inspect(settings.network)
     if found is not None:
         _require_ours(settings, found)
-        return
+        return True
     routes = json.loads(shell.run(["ip", "-json", "-4", "route", "show"]))
     if other := preflight.overlap(settings.subnet, routes, settings.bridge):
         raise LabError(
             f"LAB_SUBNET {settings.subnet} overlaps the route to {other}: set LAB_SUBNET to a free network."
         )
+    return False
+
+
+def ensure(settings: Settings, report: Report) -> None:
+    """The network with the environment's subnet."""
+    if require_usable(settings):
+        return
     shell.run(
         [
             "docker",
@@ -40,18 +55,18 @@ def ensure(settings: Settings, report: Report) -> None:
 def remove(settings: Settings, report: Report) -> None:
     """Remove the environment's network, if there is one."""
     found = _inspect(settings.network)
-    if found is not None and found["Labels"].get(LABEL) == settings.name:
+    if found is not None and found.owner == settings.name:
         shell.run(["docker", "network", "rm", settings.network])
         report.changed(f"network {settings.subnet} removed")
 
 
-def _require_ours(settings: Settings, found: dict[str, dict[str, str]]) -> None:
-    if found["Labels"].get(LABEL) != settings.name:
+def _require_ours(settings: Settings, found: _Network) -> None:
+    if found.owner != settings.name:
         raise LabError(
             f"the engine has a network {settings.network} that is not the lab's: "
             "set LAB_NAME to another name."
         )
-    subnet = IPv4Network(found["Subnet"]["value"])
+    subnet = found.subnet
     if subnet != settings.subnet:
         raise LabError(
             f"the environment {settings.name} is up in {subnet}, not in {settings.subnet}: "
@@ -59,10 +74,10 @@ def _require_ours(settings: Settings, found: dict[str, dict[str, str]]) -> None:
         )
 
 
-def _inspect(name: str) -> dict[str, dict[str, str]] | None:
+def _inspect(name: str) -> _Network | None:
     done = shell.attempt(["docker", "network", "inspect", name])
     if done.returncode:
         return None
     network = json.loads(done.stdout)[0]
-    subnet = network["IPAM"]["Config"][0]["Subnet"]
-    return {"Labels": network["Labels"] or {}, "Subnet": {"value": subnet}}
+    subnet = IPv4Network(network["IPAM"]["Config"][0]["Subnet"])
+    return _Network((network["Labels"] or {}).get(LABEL), subnet)

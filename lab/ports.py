@@ -6,13 +6,18 @@ import socket
 
 from lab.errors import LabError
 
+_IP_FREEBIND = 15
+"""Linux's option to bind an address that no interface has yet; Python 3.11 does not name it."""
+
 
 def require_free(address: str, port: int, variable: str) -> None:
     """Raise a sentence if another process listens on the port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
         try:
             probe.bind((address, port))
+            probe.listen()
         except OSError as error:
             raise LabError(
                 f"{variable} {port} cannot be used on {address} ({error.strerror}): "

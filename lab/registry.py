@@ -15,22 +15,29 @@ START_SECONDS = 30
 
 def ensure(settings: Settings, report: Report) -> None:
     """A registry that answers at the address by which the machines know it."""
-    server = Daemon("registry", settings.state)
+    server = _daemon(settings)
     config = settings.state / "registry.yml"
     text = configuration(settings)
     if config.exists() and config.read_text() == text and server.pid() is not None and _answers(settings):
         return
     server.stop()
-    ports.require_free(str(settings.host_address), settings.registry_port, "LAB_REGISTRY_PORT")
+    require_port(settings)
     config.write_text(text)
+    # Without the variable it tries to send traces to a collector that is not there.
     command = ["env", "OTEL_TRACES_EXPORTER=none", "docker-registry", "serve", str(config)]
     server.start(command, lambda: _answers(settings), START_SECONDS)
     report.changed(f"image registry at {settings.registry}")
 
 
+def require_port(settings: Settings) -> None:
+    """Refuse a port that another process has."""
+    if _daemon(settings).pid() is None:
+        ports.require_free(str(settings.host_address), settings.registry_port, "LAB_REGISTRY_PORT")
+
+
 def stop(settings: Settings, report: Report) -> None:
     """End the registry; its storage stays in the cache."""
-    if Daemon("registry", settings.state).stop():
+    if _daemon(settings).stop():
         report.changed("image registry stopped")
 
 
@@ -42,6 +49,10 @@ def configuration(settings: Settings) -> str:
         f"storage: {{filesystem: {{rootdirectory: '{images.registry_root(settings.cache)}'}}}}\n"
         f"http: {{addr: '{settings.registry}'}}\n"
     )
+
+
+def _daemon(settings: Settings) -> Daemon:
+    return Daemon("registry", "docker-registry", settings.state)
 
 
 def _answers(settings: Settings) -> bool:
