@@ -32,8 +32,8 @@ variable "allowed_cidrs" {
   }
 
   validation {
-    condition     = alltrue([for cidr in var.allowed_cidrs : try(tonumber(split("/", cidr)[1]), 32) >= 8])
-    error_message = "allowed_cidrs holds ${jsonencode([for cidr in var.allowed_cidrs : cidr if try(tonumber(split("/", cidr)[1]), 32) < 8])}, which opens SSH to a large part of the internet: use a prefix length of 8 or more, best /32."
+    condition     = alltrue([for cidr in var.allowed_cidrs : !can(cidrnetmask(cidr)) || try(tonumber(split("/", cidr)[1]) >= 8, true)])
+    error_message = "allowed_cidrs holds ${jsonencode([for cidr in var.allowed_cidrs : cidr if try(tonumber(split("/", cidr)[1]) < 8, false)])}, which opens SSH to a large part of the internet: use a prefix length of 8 or more, best /32."
   }
 
   validation {
@@ -148,7 +148,7 @@ variable "fleet_file" {
   }
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{0,29}$", yamldecode(file("${path.module}/${var.fleet_file}")).project))
+    condition     = !can(file("${path.module}/${var.fleet_file}")) || can(regex("^[a-z][a-z0-9-]{0,29}$", yamldecode(file("${path.module}/${var.fleet_file}")).project))
     error_message = "project in ${var.fleet_file} is part of every name: use at most 30 lower-case letters, digits and dashes, a letter first."
   }
 }

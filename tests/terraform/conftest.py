@@ -55,15 +55,18 @@ def standin_environment() -> Iterator[dict[str, str]]:
         yield own | standin.environment | {"TF_CLI_CONFIG_FILE": os.devnull, "TF_IN_AUTOMATION": "1"}
 
 
-@pytest.fixture
-def terraform(standin_environment: dict[str, str], tmp_path: Path) -> Terraform:
+def initialised(environment: dict[str, str], folder: Path) -> Terraform:
     """Terraform, initialised in a copy of the configuration with its fleet.yml beside it."""
-    folder = tmp_path / "terraform"
-    shutil.copytree(
-        ROOT / "terraform", folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfvars", "*.tfstate*", "backend.tf")
-    )
-    shutil.copy(ROOT / "fleet.yml", tmp_path)
-    started = Terraform(folder, standin_environment)
+    leave_out = shutil.ignore_patterns(".terraform*", "*.tfvars", "*.tfstate*", "backend.tf")
+    shutil.copytree(ROOT / "terraform", folder / "terraform", ignore=leave_out)
+    shutil.copy(ROOT / "fleet.yml", folder)
+    started = Terraform(folder / "terraform", environment)
     done = started.run("init", "-backend=false", "-input=false", "-no-color")
     assert done.returncode == 0, done.stderr
     return started
+
+
+@pytest.fixture
+def terraform(standin_environment: dict[str, str], tmp_path: Path) -> Terraform:
+    """A copy for one test."""
+    return initialised(standin_environment, tmp_path)

@@ -63,7 +63,11 @@ class Bindings:
 
     def _block(self, class_body: str, hcl: str) -> Block:
         flags = {
-            name: {"computed": computed == "true", "optional": optional == "true", "required": needed == "true"}
+            name: {
+                "computed": computed == "true",
+                "optional": optional == "true",
+                "required": needed == "true",
+            }
             for name, computed, optional, needed in FLAGS.findall(class_body)
         }
         attributes: Block = {}

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import hcl2
+from hcl2.api import load
 
 PRIVATE = "__"  # python-hcl2 adds __start_line__ and the like
 
@@ -34,7 +34,7 @@ class Part:
 def parse(file: Path) -> dict[str, Any]:
     """One file's blocks as python-hcl2 gives them; expressions stay strings such as "${var.x}"."""
     with file.open() as stream:
-        parsed: dict[str, Any] = hcl2.load(stream)
+        parsed: dict[str, Any] = load(stream)
     return parsed
 
 

@@ -64,7 +64,9 @@ def faults(part: Part, schemas: Schemas, deprecated: Deprecated) -> Iterator[str
     yield from _block_faults(part.address, body, schema, deprecated.get(key, {}))
 
 
-def _block_faults(where: str, body: dict[str, Any], schema: dict[str, Any], old: dict[str, str]) -> Iterator[str]:
+def _block_faults(
+    where: str, body: dict[str, Any], schema: dict[str, Any], old: dict[str, str]
+) -> Iterator[str]:
     attributes, blocks = schema["attributes"], schema["block_types"]
     written = _with_dynamic(body)
     for name, value in written.items():

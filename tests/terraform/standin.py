@@ -103,7 +103,9 @@ class StandIn:
 
     def _serve(self, calls: dict[str, Rpc]) -> None:
         # Without (de)serialisers, handlers take and give the encoded message.
-        handlers = {name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()}
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()
+        }
         self._server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler("tfplugin5.Provider", handlers)]
         )

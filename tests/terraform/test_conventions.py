@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import hcl2
 import pytest
+from hcl2.api import loads
 
 from tests.terraform.conftest import NO_TERRAFORM
 from tests.terraform.hcl import Part, files, named_blocks, parse, parts
@@ -29,7 +29,9 @@ def is_sentence(text: str) -> bool:
 def test_variables_are_typed_and_described(module: Path) -> None:
     for name, variable in named_blocks(module, "variable").items():
         assert "type" in variable, f"{module.name}: variable {name} has no type"
-        assert is_sentence(variable.get("description", "")), f"{module.name}: describe variable {name} in a sentence"
+        assert is_sentence(variable.get("description", "")), (
+            f"{module.name}: describe variable {name} in a sentence"
+        )
         assert "nullable" in variable or variable.get("default", "") in (None, "null"), (
             f"{module.name}: variable {name} takes null, for which it has no use: nullable = false"
         )
@@ -40,7 +42,9 @@ def test_outputs_are_described(module: Path) -> None:
     outputs = named_blocks(module, "output")
     assert outputs
     for name, output in outputs.items():
-        assert is_sentence(output.get("description", "")), f"{module.name}: describe output {name} in a sentence"
+        assert is_sentence(output.get("description", "")), (
+            f"{module.name}: describe output {name} in a sentence"
+        )
 
 
 def test_variables_of_the_user_are_validated() -> None:
@@ -62,7 +66,7 @@ def example_variables() -> tuple[set[str], set[str]]:
     """The variables that terraform.tfvars.example sets, and those that it shows in comments."""
     text = (TERRAFORM / "terraform.tfvars.example").read_text()
     shown = re.sub(r"^# (?=\w+ +=)", "", text, flags=re.MULTILINE)
-    return set(hcl2.loads(text)), set(hcl2.loads(shown))
+    return set(loads(text)), set(loads(shown))
 
 
 def test_the_example_sets_what_is_required_and_nothing_that_does_not_exist() -> None:
@@ -74,15 +78,17 @@ def test_the_example_sets_what_is_required_and_nothing_that_does_not_exist() -> 
 
 
 def test_the_example_shows_the_defaults() -> None:
-    text = re.sub(r"^# (?=\w+ +=)", "", (TERRAFORM / "terraform.tfvars.example").read_text(), flags=re.MULTILINE)
+    text = re.sub(
+        r"^# (?=\w+ +=)", "", (TERRAFORM / "terraform.tfvars.example").read_text(), flags=re.MULTILINE
+    )
     variables = named_blocks(TERRAFORM, "variable")
-    for name, value in hcl2.loads(text).items():
+    for name, value in loads(text).items():
         if "default" in variables[name]:
             assert value == variables[name]["default"], f"terraform.tfvars.example: {name} is not the default"
 
 
 def test_the_example_backend_locks_without_a_table() -> None:
-    backend = hcl2.loads((TERRAFORM / "backend.tf.example").read_text())["terraform"][0]["backend"][0]
+    backend = loads((TERRAFORM / "backend.tf.example").read_text())["terraform"][0]["backend"][0]
     settings: dict[str, Any] = next(iter(backend.values()))
     assert settings["use_lockfile"] is True
     assert settings["encrypt"] is True

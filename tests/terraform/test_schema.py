@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import hcl2
 import pytest
+from hcl2.api import loads
 
 from tests.terraform.hcl import Part, files, parts, used_types
 from tests.terraform.schema_check import (
@@ -26,7 +26,7 @@ def parts_of(text: str) -> list[Part]:
     """The parts of a piece of HCL."""
     found = []
     for kind in ("resource", "data"):
-        for entry in hcl2.loads(text).get(kind, []):
+        for entry in loads(text).get(kind, []):
             for type_name, named in entry.items():
                 for name, body in named.items():
                     found.append(Part(kind, type_name.strip('"'), name.strip('"'), body, Path("example.tf")))
@@ -68,7 +68,9 @@ INSTANCE = 'resource "aws_instance" "x" {{ {} }}'
         pytest.param(
             'data "aws_zones" "x" {}', "the schema file has no data type aws_zones", id="unknown data source"
         ),
-        pytest.param(VPC.format("colour = true"), "aws_vpc.x: colour is unknown to the provider", id="unknown argument"),
+        pytest.param(
+            VPC.format("colour = true"), "aws_vpc.x: colour is unknown to the provider", id="unknown argument"
+        ),
         pytest.param(
             VPC.format("enable_dns_suport = true"),
             "enable_dns_suport is unknown: did you mean enable_dns_support",
@@ -101,7 +103,9 @@ INSTANCE = 'resource "aws_instance" "x" {{ {} }}'
             "data.aws_availability_zones.x, filter: values is missing and required",
             id="missing argument in a block",
         ),
-        pytest.param(VPC.format('arn = "a"'), "arn is set by AWS and cannot be written", id="read-only argument"),
+        pytest.param(
+            VPC.format('arn = "a"'), "arn is set by AWS and cannot be written", id="read-only argument"
+        ),
         pytest.param(
             'resource "aws_iam_role" "x" {\n assume_role_policy = "{}"\n managed_policy_arns = []\n }',
             "managed_policy_arns is deprecated: use the resource aws_iam_role_policy_attachment",
@@ -124,10 +128,19 @@ def test_a_fault_is_named(text: str, sentence: str) -> None:
 
 def test_a_missing_block_is_named() -> None:
     part = Part("resource", "x", "y", {}, Path("example.tf"))
-    schemas = {"resource_schemas": {"x": {"block": {
-        "attributes": {}, "block_types": {"size": {"min_items": 1, "block": {"attributes": {}, "block_types": {}}}},
-    }}}}
-    assert list(faults(part, schemas, {})) == ["example.tf: x.y: the block size is missing and required: add it."]
+    schemas = {
+        "resource_schemas": {
+            "x": {
+                "block": {
+                    "attributes": {},
+                    "block_types": {"size": {"min_items": 1, "block": {"attributes": {}, "block_types": {}}}},
+                }
+            }
+        }
+    }
+    assert list(faults(part, schemas, {})) == [
+        "example.tf: x.y: the block size is missing and required: add it."
+    ]
 
 
 def test_a_deprecated_reference_is_named() -> None:
