@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -86,9 +87,18 @@ def foreign_names(data_dir: Path) -> list[str]:
     return sorted(entry.name for entry in data_dir.iterdir() if entry.name not in NOT_FOREIGN)[:NAMES_SHOWN]
 
 
+def owner(path: Path) -> int | None:
+    """Read a file's owner; a running broker may remove the file meanwhile."""
+    try:
+        return path.lstat().st_uid
+    except FileNotFoundError:
+        return None
+
+
 def has_wrong_owner(data_dir: Path, uid: int) -> bool:
     """Tell whether anything in the directory belongs to another user; stop at the first such file."""
-    return data_dir.is_dir() and any(path.lstat().st_uid != uid for path in data_dir.rglob("*"))
+    found = (Path(folder, name) for folder, _, names in os.walk(data_dir) for name in ["", *names])
+    return any(owner(path) not in (uid, None) for path in found)
 
 
 def main() -> None:
