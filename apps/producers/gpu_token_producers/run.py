@@ -19,6 +19,8 @@ from gpu_token_producers.trace import BrokenRow
 
 # A pair this late was held up by a full buffer; catching up would crowd the events that follow.
 _MAX_LAG_SECONDS = 1.0
+# The report lists more of them.
+_SHOWN_ROWS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,17 +146,18 @@ class Run:
         )
         if self._report_path is not None:
             report.write(self._report_path)
-        print(
-            f"{report.run}: {report.delivered} of {report.sent} usage events and "
-            f"{report.gpu_metrics_delivered} of {report.gpu_metrics_sent} GPU metrics delivered.",
-            file=sys.stderr,
-            flush=True,
-        )
         if report.skipped:
-            first = report.skipped_rows[0]
+            for row in report.skipped_rows[:_SHOWN_ROWS]:
+                print(f"Line {row.line} was skipped: {row.reason}", file=sys.stderr)
             print(
-                f"Warning: {report.skipped} rows of the trace were skipped; "
-                f"the first is line {first.line}: {first.reason}",
+                f"Warning: {report.skipped} rows of the trace were skipped; all others were read.",
+                file=sys.stderr,
+                flush=True,
+            )
+        if self.sender.totals().sent:
+            print(
+                f"{report.run}: {report.delivered} of {report.sent} usage events and "
+                f"{report.gpu_metrics_delivered} of {report.gpu_metrics_sent} GPU metrics delivered.",
                 file=sys.stderr,
                 flush=True,
             )

@@ -32,6 +32,8 @@ def kafka_config(bootstrap: str, buffer_events: int) -> dict[str, str | int | fl
         # Java's choice of partition, so that producers of both kinds agree on a key's place.
         "partitioner": "murmur2_random",
         "reconnect.backoff.max.ms": 2_000,
+        # Critical only: it would log each of many attempts to connect; Sender says it once.
+        "log_level": 2,
     }
 
 
@@ -60,6 +62,7 @@ class Sender:
         self._ready = False
         self._unreachable = False
         self._fatal: str | None = None
+        self._last_error: str | None = None
         self.first_failure: str | None = None
         self._producer = Producer({**kafka_config(bootstrap, buffer_events), "error_cb": self._on_error})
 
@@ -74,6 +77,7 @@ class Sender:
                 known = self._producer.list_topics(timeout=_SLICE_SECONDS * 5).topics
             except KafkaException:
                 known = None
+                self._producer.poll(0)
             if known is not None:
                 missing = sorted(name for name in wanted if name not in known or known[name].error)
                 if not missing:
@@ -82,8 +86,9 @@ class Sender:
                 problem = f"has no topic {', '.join(missing)}"
                 remedy = "create it, or set TOPIC_METRIC and TOPIC_TOKEN to topics that exist"
             if time.monotonic() >= deadline:
+                cause = f" ({self._last_error})" if self._last_error and known is None else ""
                 raise ProducerError(
-                    f"Kafka at {self._bootstrap} {problem} within {wait_seconds:g} seconds: {remedy}."
+                    f"Kafka at {self._bootstrap} {problem} within {wait_seconds:g} seconds{cause}: {remedy}."
                 )
             self.pause(_SLICE_SECONDS)
 
@@ -186,7 +191,9 @@ class Sender:
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
             self._fatal = error.str()
-        elif error.code() == KafkaError._ALL_BROKERS_DOWN and not self._unreachable:
+        elif error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self._last_error = error.str()
+        elif self._ready and not self._unreachable:
             self._unreachable = True
             print(
                 f"Kafka at {self._bootstrap} cannot be reached: "
