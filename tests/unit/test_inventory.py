@@ -151,7 +151,11 @@ def test_aws_address_is_a_variable(ec2_port: int, connect_by: str | None) -> Non
     options = ["-e", f"connect_by={connect_by}"] if connect_by else []
     url = f"http://127.0.0.1:{ec2_port}"
     variables = inventory("aws", *options, AWS_URL=url, **CREDENTIALS)["_meta"]["hostvars"]["kafka-1"]
-    wanted = {"private": "private_ip_address", "public": "public_ip_address", "ssm": "instance_id"}
+    wanted = {
+        "private": "ec2_private_ip_address",
+        "public": "ec2_public_ip_address",
+        "ssm": "ec2_instance_id",
+    }
     assert plain(variables["ansible_host"]) == plain(variables[wanted[connect_by or "public"]])
 
 
