@@ -1,0 +1,76 @@
+"""Who is who, and the names that others rely on."""
+
+from datetime import UTC, datetime
+
+import pytest
+from gpu_token_contracts import (
+    TOPICS,
+    DlqHeader,
+    GpuMetric,
+    TokenUsage,
+    dlq_topic,
+    event_identity,
+    format_ts,
+    from_us,
+    gpu_identity,
+    metric_key,
+    to_us,
+    usage_key,
+)
+
+TS = datetime(2023, 11, 16, 18, 17, 3, 979960, tzinfo=UTC)
+
+
+def usage(**changes: str) -> TokenUsage:
+    return TokenUsage(
+        ts=TS, model="m", prompt_tokens=1, completion_tokens=1, latency_ms=1, gpu_index=0, **changes
+    )
+
+
+def metric(**changes: str) -> GpuMetric:
+    return GpuMetric(ts=TS, gpu_index=0, utilization=0.5, mem_used_mb=1, mem_total_mb=2, power_w=1, **changes)
+
+
+def test_an_event_is_known_by_its_id_else_by_its_position() -> None:
+    assert event_identity(usage(event_id="e1"), "token.usage.v1", 2, 7) == "e1"
+    assert event_identity(usage(), "token.usage.v1", 2, 7) == "token.usage.v1:2:7"
+
+
+def test_two_gpus_of_one_host_and_index_are_told_apart() -> None:
+    seeds = [metric(host="h", name="RTX 3090"), metric(host="h", name="A100 40GB")]
+    assert gpu_identity(seeds[0]) != gpu_identity(seeds[1])
+    assert metric_key(seeds[0]) != metric_key(seeds[1])
+    assert usage_key(usage(host="h", gpu_uuid="GPU-1")) != usage_key(usage(host="h", gpu_uuid="GPU-2"))
+
+
+def test_a_uuid_names_a_gpu_wherever_it_is() -> None:
+    assert gpu_identity(metric(host="a", uuid="GPU-1")) == gpu_identity(metric(host="b", uuid="GPU-1"))
+
+
+def test_two_hosts_gpu_0_are_told_apart() -> None:
+    assert usage_key(usage(host="a")) != usage_key(usage(host="b"))
+    assert usage_key(usage()) == b"unknown/0"
+
+
+def test_names_relied_on_from_outside() -> None:
+    assert {topic: spec.collection for topic, spec in TOPICS.items()} == {
+        "gpu.metrics.v1": "gpu_metrics",
+        "token.usage.v1": "token_usage",
+    }
+    assert dlq_topic("token.usage.v1") == "token.usage.v1.dlq"
+    assert [header.value for header in DlqHeader] == [
+        "dlq.reason",
+        "dlq.message",
+        "dlq.source_topic",
+        "dlq.source_partition",
+        "dlq.source_offset",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ts", "text"),
+    [(TS, "2023-11-16T18:17:03.979960Z"), (datetime(2023, 1, 2, tzinfo=UTC), "2023-01-02T00:00:00Z")],
+)
+def test_timestamps_convert_without_loss(ts: datetime, text: str) -> None:
+    assert from_us(to_us(ts)) == ts
+    assert format_ts(ts) == text
