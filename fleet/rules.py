@@ -33,6 +33,7 @@ INSTANCE_MEMORY_MIB = {
     }.items()
 }
 
+AWS_PREFIXES = range(16, 29)
 AWS_RESERVED_FIRST = 4
 """AWS keeps a subnet's first four addresses and its last one."""
 
@@ -60,7 +61,7 @@ def _network(fleet: Fleet) -> Iterator[str]:
             "choose a subnet of that network."
         )
     for key, net in (("vpc_cidr", vpc), ("subnet_cidr", subnet)):
-        if not 16 <= net.prefixlen <= 28:
+        if net.prefixlen not in AWS_PREFIXES:
             yield (
                 f"network.{key} {net} has a prefix of /{net.prefixlen}, which AWS refuses: "
                 "use one from /16 to /28."
@@ -101,6 +102,8 @@ def _ports(fleet: Fleet) -> Iterator[str]:
 
 def _addresses(fleet: Fleet) -> Iterator[str]:
     subnet = fleet.network.subnet_cidr
+    if subnet.prefixlen not in AWS_PREFIXES:
+        return
     owner: dict[IPv4Address, str] = {}
     for name, role in fleet.roles.items():
         if role.addresses is None:

@@ -10,6 +10,9 @@ from pydantic_core import ErrorDetails
 
 from fleet.shape import Fleet, Flow, Images, Network, Role, Topic
 
+LONGEST_VALUE = 80
+"""Characters of a wrong value that are shown."""
+
 _PATTERN_MEANING = {
     "roles": "write role names in small letters only (a-z)",
     "ports": "write port names in small letters, digits and underscores",
@@ -22,7 +25,7 @@ _PATTERN_MEANING = {
 
 def from_validation(error: ValidationError) -> list[str]:
     """One sentence for each error that pydantic found."""
-    return [_sentence(detail) for detail in error.errors()]
+    return [_printable(_sentence(detail)) for detail in error.errors()]
 
 
 def _sentence(detail: ErrorDetails) -> str:
@@ -61,7 +64,7 @@ def _sentence(detail: ErrorDetails) -> str:
 def _place(loc: tuple[int | str, ...]) -> str:
     """The error's place as a reader of the file would say it, lists counted from 1."""
     if loc[-1:] == ("[key]",):
-        loc = loc[:-2]
+        loc = loc[:-1]
     text = ""
     for part in loc:
         if isinstance(part, int):
@@ -91,4 +94,9 @@ def _pattern_meaning(loc: tuple[int | str, ...]) -> str:
 
 
 def _shown(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else "empty" if value is None else str(value)
+    text = f'"{value}"' if isinstance(value, str) else "empty" if value is None else str(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -22,7 +22,7 @@ ImageReference = Annotated[
 class Part(BaseModel):
     """A part of fleet.yml; a key that it does not know is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Network(Part):

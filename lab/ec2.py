@@ -109,14 +109,17 @@ def register(
     for instance in wanted:
         found = next((key for key, other in known.items() if _same(instance, other)), None)
         if found is None:
-            found = _launch(ec2, subnet_id, tags(project, environment, instance), instance)
-            report.changed(f"{instance.name}: instance {found} at {instance.address}")
-            was_running = True
-        else:
-            was_running = known[found].running
-        if was_running and not instance.running:
+            made = _launch(ec2, subnet_id, tags(project, environment, instance), instance)
+            report.changed(f"{instance.name}: instance {made} at {instance.address}")
+            if not instance.running:
+                ec2.stop_instances(InstanceIds=[made])
+            continue
+        if known[found].instance_type != instance.instance_type:
+            ec2.modify_instance_attribute(InstanceId=found, InstanceType={"Value": instance.instance_type})
+            report.changed(f"{instance.name}: registered as {instance.instance_type}")
+        if known[found].running and not instance.running:
             ec2.stop_instances(InstanceIds=[found])
-        elif instance.running and not was_running:
+        elif instance.running and not known[found].running:
             ec2.start_instances(InstanceIds=[found])
 
 
@@ -151,12 +154,7 @@ def terminate(ec2: EC2Client, project: str, environment: str, machine: str) -> N
 
 
 def _same(one: Instance, other: Instance) -> bool:
-    return (one.name, one.role, one.address, one.instance_type) == (
-        other.name,
-        other.role,
-        other.address,
-        other.instance_type,
-    )
+    return (one.name, one.role, one.address) == (other.name, other.role, other.address)
 
 
 def _subnet(ec2: EC2Client, vpc: IPv4Network, subnet: IPv4Network) -> str:

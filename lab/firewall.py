@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from fleet.model import Fleet, Flow
+from fleet.model import Fleet
 from fleet.rules import EVERY_ROLE, OPERATOR
 from lab import shell
 from lab.report import Report
@@ -62,16 +62,6 @@ def chains(settings: Settings, fleet: Fleet, machines: Mapping[str, tuple[str, I
         Chain(f"{prefix}-OPERATOR", "OUTPUT", f"-o {settings.bridge}", _denying(operator)),
         Chain(f"{prefix}-REGISTRY", "INPUT", f"-i {settings.bridge}", (registry,)),
     ]
-
-
-def allowed(flows: tuple[Flow, ...], source: str, target: str, port: int) -> bool:
-    """Whether fleet.yml lets one role (or the operator) reach another on a port."""
-    return any(
-        flow.port == port
-        and flow.source in (source, *([] if source == OPERATOR else [EVERY_ROLE]))
-        and flow.target in (target, EVERY_ROLE)
-        for flow in flows
-    )
 
 
 def ensure(wanted: list[Chain], report: Report) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 
+import yaml
+
 from lab import images, ports
 from lab.daemon import Daemon
 from lab.report import Report
@@ -43,11 +45,13 @@ def stop(settings: Settings, report: Report) -> None:
 
 def configuration(settings: Settings) -> str:
     """The registry's configuration file."""
-    return (
-        "version: 0.1\n"
-        "log: {level: warn}\n"
-        f"storage: {{filesystem: {{rootdirectory: '{images.registry_root(settings.cache)}'}}}}\n"
-        f"http: {{addr: '{settings.registry}'}}\n"
+    return yaml.safe_dump(
+        {
+            "version": 0.1,
+            "log": {"level": "warn", "accesslog": {"disabled": True}},
+            "storage": {"filesystem": {"rootdirectory": str(images.registry_root(settings.cache))}},
+            "http": {"addr": settings.registry},
+        }
     )
 
 

@@ -1,0 +1,310 @@
+"""fleet.yml: the file of this repository is right, and every kind of error is one sentence."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from fleet.cli import app
+from fleet.model import FleetError, load, parse
+
+FLEET_YML = Path(__file__).parents[2] / "fleet.yml"
+VALID: dict[str, Any] = yaml.safe_load(FLEET_YML.read_text())
+
+
+def errors_of(data: Any) -> list[str]:
+    """The sentences for wrong data."""
+    with pytest.raises(FleetError) as caught:
+        parse(data)
+    return caught.value.errors
+
+
+def sentences(data: Any) -> list[str]:
+    """The sentences for data that may be right."""
+    try:
+        parse(data)
+    except FleetError as error:
+        return error.errors
+    return []
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The valid fleet with one value set; list entries are given by number from 0."""
+    data = copy.deepcopy(VALID)
+    *parents, last = path.split("/")
+    place: Any = data
+    for key in parents:
+        place = place[int(key) if key.isdecimal() else key]
+    if isinstance(place, list):
+        place.insert(int(last), value)
+    else:
+        place[last] = value
+    return data
+
+
+def test_this_repositorys_fleet_is_valid() -> None:
+    fleet = load(FLEET_YML)
+    assert fleet.machines() == {
+        "kafka-1": "kafka",
+        "mongo-1": "mongo",
+        "processor-1": "processor",
+        "producers-1": "producers",
+    }
+
+
+def test_adding_a_machine_is_one_changed_number() -> None:
+    assert "kafka-3" in parse(changed("roles/kafka/count", 3)).machines()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        (
+            "roles/kafka/cuont",
+            2,
+            "roles.kafka.cuont is an unknown key: remove it, or use one of count, instance_type, "
+            "memory_mib, root_disk_gib, data_disk_gib, ports, addresses.",
+        ),
+        (
+            "colour",
+            "red",
+            "colour is an unknown key: remove it, or use one of "
+            "project, network, roles, flows, topics, images.",
+        ),
+        ("roles/kafka/count", 0, "roles.kafka.count is 0: give a whole number of at least 1."),
+        ("roles/kafka/count", "two", 'roles.kafka.count is "two": give a whole number.'),
+        ("roles/kafka/count", True, "roles.kafka.count is True: give a whole number."),
+        (
+            "roles/kafka/memory_mib",
+            512,
+            "roles.kafka.memory_mib is 512, too small for what runs there: give at least 1024.",
+        ),
+        (
+            "roles/processor/memory_mib",
+            256,
+            "roles.processor.memory_mib is 256, too small for what runs there: give at least 512.",
+        ),
+        (
+            "roles/mongo/memory_mib",
+            4096,
+            "roles.mongo.memory_mib is 4096, but a t3.small has 2048: give at most 2048, "
+            "or choose a larger instance_type.",
+        ),
+        (
+            "roles/Kafka2",
+            VALID["roles"]["kafka"],
+            'roles.Kafka2 is "Kafka2": write role names in small letters only (a-z).',
+        ),
+        (
+            "roles/operator",
+            VALID["roles"]["producers"],
+            'roles.operator: the name "operator" has a meaning of its own in flows: choose another.',
+        ),
+        (
+            "roles/kafka/ports",
+            {"client": 9092, "admin": 9092},
+            "roles.kafka.ports: client and admin are both 9092: give each a port of its own.",
+        ),
+        (
+            "roles/processor/ports",
+            {"api": 8080, "shell": 22},
+            "roles.processor.ports.shell is 22, which is SSH's: choose another port.",
+        ),
+        (
+            "roles/processor/ports/web",
+            70000,
+            "roles.processor.ports.web is 70000: give a whole number of at most 65535.",
+        ),
+        (
+            "roles/kafka/instance_type",
+            "small",
+            'roles.kafka.instance_type is "small": write it as AWS does, for example t3.small.',
+        ),
+        (
+            "roles/kafka/addresses",
+            ["10.0.1.20", "10.0.1.21"],
+            "roles.kafka.addresses has 2 entries for 1 machine: give one for each, or leave addresses out.",
+        ),
+        (
+            "roles/kafka/addresses",
+            ["10.0.1.3"],
+            "roles.kafka.addresses: 10.0.1.3 of kafka-1 cannot be used in 10.0.1.0/24: "
+            "choose from 10.0.1.4 to 10.0.1.254.",
+        ),
+        (
+            "roles/kafka/addresses",
+            ["10.0.1.999"],
+            'roles.kafka.addresses, entry 1 is "10.0.1.999", which is no IPv4 address: '
+            "write one like 10.0.1.20.",
+        ),
+        (
+            "network/subnet_cidr",
+            "10.0.1.0/240",
+            'network.subnet_cidr is "10.0.1.0/240", which is no IPv4 network: '
+            "write the network's own address and a prefix, for example 10.0.1.0/24.",
+        ),
+        (
+            "network/subnet_cidr",
+            "10.0.1.7/24",
+            'network.subnet_cidr is "10.0.1.7/24", which is no IPv4 network: '
+            "write the network's own address and a prefix, for example 10.0.1.0/24.",
+        ),
+        (
+            "network/subnet_cidr",
+            "192.168.0.0/24",
+            "network.subnet_cidr 192.168.0.0/24 is not inside network.vpc_cidr 10.0.0.0/16: "
+            "choose a subnet of that network.",
+        ),
+        (
+            "network/subnet_cidr",
+            "10.0.1.0/30",
+            "network.subnet_cidr 10.0.1.0/30 has a prefix of /30, which AWS refuses: "
+            "use one from /16 to /28.",
+        ),
+        (
+            "flows/0",
+            {"from": "grafana", "to": "kafka", "port": 9092},
+            'flows, entry 1: from "grafana" is no role: '
+            "use one of kafka, mongo, processor, producers, operator, all, or add the role.",
+        ),
+        (
+            "flows/0",
+            {"from": "operator", "to": "grafana", "port": 22},
+            'flows, entry 1: to "grafana" is no role: '
+            "use one of kafka, mongo, processor, producers, all, or add the role.",
+        ),
+        (
+            "flows/0",
+            {"from": "processor", "to": "kafka", "port": 9093},
+            "flows, entry 1: kafka does not expose port 9093 (it has 22, 9092): "
+            "add it to roles.kafka.ports or change the flow.",
+        ),
+        (
+            "flows/0",
+            {"from": "producers", "to": "kafka", "port": 9092},
+            "flows: from producers to kafka on 9092 stands there twice: remove one.",
+        ),
+        (
+            "flows/0",
+            {"from": "producers", "to": "kafka"},
+            "flows, entry 1, port is missing: add it.",
+        ),
+        (
+            "topics/0",
+            {"name": "token.usage.v1", "partitions": 1, "retention_hours": 1},
+            "topics: token.usage.v1 stands there twice: remove one.",
+        ),
+        (
+            "topics/0",
+            {"name": "token_usage.v1", "partitions": 1, "retention_hours": 1},
+            "topics: token_usage.v1 and token.usage.v1 differ only in dots and underscores, "
+            "which Kafka cannot tell apart: rename one.",
+        ),
+        (
+            "topics/0",
+            {"name": "gpu metrics", "partitions": 1, "retention_hours": 1},
+            'topics, entry 1, name is "gpu metrics": '
+            "use letters, digits, dots, underscores and hyphens, at most 249.",
+        ),
+        (
+            "images/kafka",
+            "apache/kafka",
+            'images.kafka is "apache/kafka": write it as repository:tag, for example mongo:7.0.',
+        ),
+        (
+            "project",
+            "GPU Token",
+            'project is "GPU Token": write it in small letters, digits and hyphens, a letter first.',
+        ),
+        ("roles", {}, "roles is empty: give at least one."),
+        ("roles/kafka", None, "roles.kafka is empty: give keys and values."),
+        ("topics", "none", 'topics is "none": give a list.'),
+    ],
+)
+def test_an_error_is_one_sentence_with_place_value_and_remedy(path: str, value: Any, sentence: str) -> None:
+    assert errors_of(changed(path, value)) == [sentence]
+
+
+def test_two_machines_with_one_address() -> None:
+    data = changed("roles/kafka/addresses", ["10.0.1.20"])
+    data["roles"]["mongo"]["addresses"] = ["10.0.1.20"]
+    assert errors_of(data) == ["kafka-1 and mongo-1 both have the address 10.0.1.20: change one of them."]
+
+
+def test_more_machines_than_addresses() -> None:
+    data = changed("network/subnet_cidr", "10.0.1.0/28")
+    data["roles"]["kafka"]["count"] = 20
+    assert errors_of(data) == [
+        "network.subnet_cidr 10.0.1.0/28 has room for 11 machines, but the roles ask for 23: "
+        "widen the subnet or lower a count."
+    ]
+
+
+def test_every_error_is_told_at_once() -> None:
+    data = changed("roles/kafka/count", 0)
+    data["colour"] = "red"
+    assert len(errors_of(data)) == 2
+
+
+@pytest.mark.parametrize("data", [None, [], "fleet", 3])
+def test_a_file_without_keys(data: Any) -> None:
+    assert len(errors_of(data)) == 1
+
+
+def test_a_key_that_stands_twice(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.yml"
+    path.write_text("project: a\nproject: b\n")
+    with pytest.raises(FleetError, match=r"project stands twice in one place \(line 2\): remove one."):
+        load(path)
+
+
+def test_a_file_that_is_no_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.yml"
+    path.write_text("project: [a\n")
+    with pytest.raises(FleetError, match="line 2 is not YAML"):
+        load(path)
+
+
+KEYS = ("project", "network", "roles", "flows", "topics", "images")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(key=st.sampled_from(KEYS), value=JSON)
+def test_whatever_stands_there_is_a_fleet_or_sentences(key: str, value: Any) -> None:
+    assert all(
+        sentence.endswith(".") and sentence.isprintable() for sentence in sentences(VALID | {key: value})
+    )
+
+
+@given(role=st.sampled_from(sorted(VALID["roles"])), key=st.text(min_size=1), value=JSON)
+def test_whatever_a_role_holds_is_a_fleet_or_sentences(role: str, key: str, value: Any) -> None:
+    data = changed(f"roles/{role}", VALID["roles"][role] | {key: value})
+    assert all(sentence.endswith(".") and sentence.isprintable() for sentence in sentences(data))
+
+
+def test_check_prints_a_line_for_each_error(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.yml"
+    path.write_text(yaml.safe_dump(changed("roles/kafka/count", 0) | {"colour": "red"}))
+    result = CliRunner().invoke(app, ["check", str(path)])
+    assert result.exit_code == 1
+    assert len(result.output.splitlines()) == 2
+
+
+def test_check_of_a_right_file() -> None:
+    result = CliRunner().invoke(app, ["check", str(FLEET_YML)])
+    assert (result.exit_code, result.output) == (0, f"{FLEET_YML}: 4 machines, 5 flows, 4 topics.\n")
+
+
+def test_check_of_a_file_that_is_not_there(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["check", str(tmp_path / "none.yml")])
+    assert result.exit_code == 1
+    assert "cannot be read (No such file or directory)" in result.output
