@@ -1,0 +1,42 @@
+"""From an event to the document that stands for it."""
+
+from datetime import datetime
+from typing import Any
+
+from gpu_token_contracts import GpuMetric, TokenUsage, gpu_identity
+from msgspec import to_builtins
+
+Document = dict[str, Any]
+
+# Field names that a stored document needs for itself.
+RESERVED = frozenset({"_id", "source", "gpu_id", "extras"})
+
+_BSON_TYPES = (datetime,)
+
+
+def document(event: GpuMetric | TokenUsage, topic: str, partition: int, offset: int) -> Document:
+    """The event's own fields, its identity as `_id` and where it came from as `source`.
+
+    Runs once for each event: keep it short.
+    """
+    stored: Document = to_builtins(event, builtin_types=_BSON_TYPES)
+    # The same rule as gpu_token_contracts.event_identity, without a call for each event.
+    stored["_id"] = event.event_id or f"{topic}:{partition}:{offset}"
+    stored["source"] = {"topic": topic, "partition": partition, "offset": offset}
+    if event.extras:
+        _keep_extras(stored, event.extras)
+    if event.__class__ is GpuMetric:
+        stored["gpu_id"] = gpu_identity(event)
+    return stored
+
+
+def _keep_extras(stored: Document, extras: dict[str, Any]) -> None:
+    """Unknown fields beside the known ones; those whose name is taken go under `extras`."""
+    taken: Document = {}
+    for name, value in extras.items():
+        if name in RESERVED or name.startswith("$"):
+            taken[name] = value
+        else:
+            stored[name] = value
+    if taken:
+        stored["extras"] = taken

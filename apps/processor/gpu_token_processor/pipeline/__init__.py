@@ -1,0 +1,1 @@
+"""The data path: decode, store, dead-letter, commit; each step has one contract."""

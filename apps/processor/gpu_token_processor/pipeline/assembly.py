@@ -1,0 +1,69 @@
+"""Puts the data path together."""
+
+import logging
+import threading
+from datetime import timedelta
+
+from confluent_kafka import KafkaError
+from gpu_token_contracts import topic_registry
+
+from gpu_token_processor.metrics import Metrics
+from gpu_token_processor.pipeline.dead_letters import DeadLetterSink
+from gpu_token_processor.pipeline.decoding import Decoder
+from gpu_token_processor.pipeline.guard import DeadLetterGuard
+from gpu_token_processor.pipeline.kafka import consumer_config
+from gpu_token_processor.pipeline.poller import Poller
+from gpu_token_processor.pipeline.state import ConsumerState
+from gpu_token_processor.pipeline.writer import Writer
+from gpu_token_processor.settings import Settings
+from gpu_token_processor.store.contract import EventStore
+
+log = logging.getLogger(__name__)
+
+
+class DataPath:
+    """Each run is one life of the consumer, with nothing left over from the last."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: EventStore,
+        sink: DeadLetterSink,
+        state: ConsumerState,
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._sink = sink
+        self._state = state
+        self._metrics = metrics
+        self._topics = topic_registry(settings.topic_metric, settings.topic_token)
+
+    def run(self, stop: threading.Event) -> None:
+        """Read, store and commit until `stop` is set; raises what ended it otherwise."""
+        settings = self._settings
+        guard = DeadLetterGuard(
+            self._topics, settings.dlq_max_consecutive, settings.dlq_max_share, settings.dlq_window_events
+        )
+        writer = Writer(self._store, self._sink, guard, self._metrics)
+        decoder = Decoder(
+            self._topics,
+            max_age=timedelta(days=settings.event_max_age_days),
+            max_ahead=timedelta(seconds=settings.event_max_ahead_seconds),
+        )
+        poller = Poller(
+            consumer_config(settings, self._kafka_error, log),
+            tuple(self._topics),
+            decoder,
+            writer,
+            self._state,
+            self._metrics,
+            settings.consume_batch_events,
+            settings.consume_linger_seconds,
+        )
+        writer.start()
+        poller.run(stop)
+
+    def _kafka_error(self, error: KafkaError) -> None:
+        self._state.last_kafka_error = error.str()
+        log.warning("Kafka: %s", error.str())

@@ -1,0 +1,164 @@
+"""Refused events go to `<topic>.dlq`, and a note of each to the store."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+from gpu_token_contracts import DlqHeader, dlq_topic, position
+
+from gpu_token_processor.documents import Document
+from gpu_token_processor.pipeline.batch import Record, Refusal
+from gpu_token_processor.store.collections import DEAD_LETTERS
+from gpu_token_processor.store.contract import EventStore
+
+# Set when the value is too large even for the dead-letter topic; it still stands at its source.
+VALUE_OMITTED_BYTES = "dlq.value_omitted_bytes"
+
+_DELIVERY_SECONDS = 30.0
+_MAX_MESSAGE_BYTES = 16_777_216
+
+Headers = list[tuple[str, str | bytes | None]]
+
+
+class DeadLettersUndelivered(Exception):
+    """Kafka has not acknowledged every dead letter; sending them again may work."""
+
+
+class DeadLetterSink(Protocol):
+    """Where refused events go."""
+
+    def send(self, refusals: Sequence[Refusal]) -> None:
+        """Returns once all are acknowledged; raises DeadLettersUndelivered otherwise."""
+        ...
+
+
+class DeadLetterTopics:
+    """A DeadLetterSink on Kafka: original key, value and headers, and why and where from."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+
+    @staticmethod
+    def config(bootstrap: str) -> dict[str, str | int | bool]:
+        """What the producer needs for every dead letter to arrive exactly as it was."""
+        return {
+            "bootstrap.servers": bootstrap,
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": 5,
+            "message.timeout.ms": int(_DELIVERY_SECONDS * 1000),
+            "message.max.bytes": _MAX_MESSAGE_BYTES,
+        }
+
+    def send(self, refusals: Sequence[Refusal]) -> None:
+        """See DeadLetterSink."""
+        too_large: list[Refusal] = []
+        failures: list[str] = []
+        for refusal in refusals:
+            self._produce(refusal, _headers(refusal), refusal.record.value(), too_large, failures)
+        self._settle(failures)
+        if too_large:
+            omitted, too_large = too_large, []
+            for refusal in omitted:
+                size = len(refusal.record.value() or b"")
+                headers = [*_headers(refusal), (VALUE_OMITTED_BYTES, str(size))]
+                self._produce(refusal, headers, None, too_large, failures)
+            self._settle(failures)
+            if too_large:
+                raise DeadLettersUndelivered("A dead letter is too large even without its value.")
+
+    def _produce(
+        self,
+        refusal: Refusal,
+        headers: Headers,
+        value: bytes | None,
+        too_large: list[Refusal],
+        failures: list[str],
+    ) -> None:
+        def delivered(error: KafkaError | None, _: Record) -> None:
+            if error is None:
+                return
+            if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                too_large.append(refusal)
+            else:
+                failures.append(error.str())
+
+        topic = dlq_topic(str(refusal.record.topic()))
+        while True:
+            try:
+                self._producer.produce(
+                    topic, value, refusal.record.key(), headers=headers, on_delivery=delivered
+                )
+            except BufferError:
+                self._producer.poll(0.1)
+            except KafkaException as error:
+                delivered(error.args[0], refusal.record)
+                return
+            else:
+                return
+
+    def _settle(self, failures: list[str]) -> None:
+        waiting = self._producer.flush(_DELIVERY_SECONDS + 1)
+        if waiting:
+            failures.append(f"{waiting} not acknowledged in {_DELIVERY_SECONDS:g} s")
+        if failures:
+            raise DeadLettersUndelivered(f"Dead letters not delivered: {failures[0]}.")
+
+
+def _headers(refusal: Refusal) -> Headers:
+    record = refusal.record
+    own = record.headers() or []
+    pairs = list(own.items()) if isinstance(own, dict) else list(own)
+    return [
+        *[(name, value) for name, value in pairs if not name.startswith("dlq.")],
+        (DlqHeader.REASON.value, refusal.reason),
+        (DlqHeader.MESSAGE.value, refusal.message),
+        (DlqHeader.SOURCE_TOPIC.value, str(record.topic())),
+        (DlqHeader.SOURCE_PARTITION.value, str(record.partition())),
+        (DlqHeader.SOURCE_OFFSET.value, str(record.offset())),
+    ]
+
+
+def dead_letter(
+    sink: DeadLetterSink,
+    store: EventStore,
+    refusals: Sequence[Refusal],
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> list[Refusal]:
+    """Send those that were not sent before, note them, and return them.
+
+    The note comes second: a crash between the two sends again rather than not at all.
+    Raises DeadLettersUndelivered or StoreUnavailable.
+    """
+    notes = {_id(refusal): _note(refusal, now()) for refusal in refusals}
+    known = store.find(DEAD_LETTERS, list(notes))
+    fresh = [refusal for refusal in refusals if not _same(known.get(_id(refusal)), notes[_id(refusal)])]
+    if fresh:
+        sink.send(fresh)
+        store.insert(DEAD_LETTERS, [notes[_id(refusal)] for refusal in fresh])
+    return fresh
+
+
+def _id(refusal: Refusal) -> str:
+    record = refusal.record
+    return position(str(record.topic()), record.partition() or 0, record.offset() or 0)
+
+
+def _note(refusal: Refusal, now: datetime) -> Document:
+    record = refusal.record
+    return {
+        "_id": _id(refusal),
+        "topic": record.topic(),
+        "partition": record.partition(),
+        "offset": record.offset(),
+        "reason": refusal.reason,
+        "message": refusal.message,
+        "record_ts_ms": record.timestamp()[1],
+        "ts": now,
+    }
+
+
+def _same(known: Document | None, note: Document) -> bool:
+    """Whether a note tells of this very record, and not of one in a topic that has been made anew."""
+    return known is not None and known["record_ts_ms"] == note["record_ts_ms"]

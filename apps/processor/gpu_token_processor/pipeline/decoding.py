@@ -1,0 +1,72 @@
+"""Records to a batch: each becomes a document or a refusal."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+
+from gpu_token_contracts import (
+    GpuMetric,
+    InvalidEvent,
+    TimeBounds,
+    TokenUsage,
+    TopicSpec,
+    decode_gpu_metric,
+    decode_token_usage,
+)
+
+from gpu_token_processor.documents import document
+from gpu_token_processor.pipeline.batch import Batch, Partition, Record, Refusal, Writes
+
+Decode = Callable[[bytes | None, TimeBounds], GpuMetric | TokenUsage]
+
+
+class Decoder:
+    """Knows the topics, their events and the accepted range of event time."""
+
+    def __init__(
+        self,
+        topics: Mapping[str, TopicSpec],
+        max_age: timedelta,
+        max_ahead: timedelta,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._decoders: dict[str, Decode] = {
+            topic: decode_gpu_metric if spec.event_type is GpuMetric else decode_token_usage
+            for topic, spec in topics.items()
+        }
+        self._collections = {topic: spec.collection for topic, spec in topics.items()}
+        self._max_age = max_age
+        self._max_ahead = max_ahead
+        self._now = now
+
+    def decode(self, records: Iterable[Record]) -> Batch:
+        """Records without error, in the order they came, as one batch."""
+        bounds = TimeBounds.around(self._now(), max_age=self._max_age, max_ahead=self._max_ahead)
+        batch = Batch(writes={collection: Writes() for collection in self._collections.values()})
+        targets = {
+            topic: (decode, batch.writes[self._collections[topic]].documents.append,
+                    batch.writes[self._collections[topic]].records.append)
+            for topic, decode in self._decoders.items()
+        }  # fmt: skip
+        positions: dict[tuple[str, int], int] = {}
+        for record in records:
+            topic: str = record.topic()  # type: ignore[assignment]  # only errors lack a position
+            partition: int = record.partition()  # type: ignore[assignment]
+            offset: int = record.offset()  # type: ignore[assignment]
+            positions[topic, partition] = offset
+            decode, add_document, add_record = targets[topic]
+            try:
+                event = decode(record.value(), bounds)
+            except InvalidEvent as refused:
+                batch.refusals.append(Refusal(record, refused.reason_code.value, refused.message))
+                continue
+            add_document(document(event, topic, partition, offset))
+            add_record(record)
+        batch.next_offsets = {Partition(*where): offset + 1 for where, offset in positions.items()}
+        batch.consumed = self._count(batch)
+        return batch
+
+    def _count(self, batch: Batch) -> dict[str, int]:
+        counts = {topic: len(batch.writes[to].documents) for topic, to in self._collections.items()}
+        for refusal in batch.refusals:
+            counts[str(refusal.record.topic())] += 1
+        return {topic: count for topic, count in counts.items() if count}

@@ -1,0 +1,133 @@
+"""Settings from the environment, checked before anything starts."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+Text = Annotated[str, Meta(min_length=1)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Usd = Annotated[float, Meta(ge=0, le=100_000)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class SettingsError(ValueError):
+    """One sentence: the variable, its value, the remedy."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting of the processor; each is the environment variable of the same name in capitals."""
+
+    kafka_bootstrap: Annotated[
+        str,
+        Meta(pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$", description="host:port of each broker, by commas"),
+    ]
+    mongo_url: Annotated[
+        str,
+        Meta(pattern=r"^mongodb(\+srv)?://\S+$", description="a mongodb:// address with user and password"),
+    ]
+    mongo_database: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9_-]{1,63}$", description="letters, digits, _ and -, at most 63")
+    ] = "gpu_token"
+
+    topic_metric: Annotated[Text, Meta(description="the topic of GPU metrics")] = "gpu.metrics.v1"
+    topic_token: Annotated[Text, Meta(description="the topic of token usage")] = "token.usage.v1"
+    consumer_group: Annotated[Text, Meta(description="the group that processors share")] = (
+        "gpu-token-processor"
+    )
+    consumer_instance_id: (
+        Annotated[
+            str, Meta(description="a name that no other processor has, for a restart without rebalance")
+        ]
+        | None
+    ) = None
+    consume_batch_events: Annotated[Count, Meta(description="events of one write, at least 1")] = 2_000
+    consume_linger_seconds: Annotated[
+        float, Meta(ge=0.001, le=5, description="seconds to wait for a batch to fill, 0.001 to 5")
+    ] = 0.05
+
+    price_per_hour_usd: Annotated[
+        Usd, Meta(description="USD for one GPU hour where neither event nor inventory has a price, 0 or more")
+    ] = 0.85
+    price_per_kwh_usd: Annotated[Usd, Meta(description="USD for one kWh, 0 or more")] | None = None
+    window_seconds: Annotated[
+        Seconds, Meta(description="seconds of event time, more than 0, at most 86400")
+    ] = 30
+    metric_gap_seconds: Annotated[
+        Seconds,
+        Meta(description="seconds that one GPU reading holds without a next, more than 0, at most 86400"),
+    ] = 30
+    event_max_age_days: Annotated[
+        Count, Meta(description="days that an event may lie in the past, at least 1")
+    ] = 3_650
+    event_max_ahead_seconds: Annotated[
+        float, Meta(ge=0, le=86_400, description="seconds that an event may lie in the future, 0 to 86400")
+    ] = 600
+
+    dlq_max_consecutive: Annotated[
+        Count, Meta(description="refused events of a topic in a row before the processor stops, at least 1")
+    ] = 1_000
+    dlq_max_share: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="share of refused events before the processor stops, more than 0, at most 1",
+        ),
+    ] = 0.5
+    dlq_window_events: Annotated[
+        Count, Meta(description="latest events of a topic that the share is taken of, at least 1")
+    ] = 5_000
+
+    http_host: Annotated[Text, Meta(description="the address to listen on")] = "0.0.0.0"
+    http_port: Annotated[int, Meta(ge=1, le=65_535, description="a port, 1 to 65535")] = 8080
+    log_level: Annotated[
+        str, Meta(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR")
+    ] = "INFO"
+
+
+# Never shown, even when wrong: they hold a password.
+_SECRET = frozenset({"mongo_url"})
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """The settings; a variable that is absent or empty takes its default."""
+    hints = get_type_hints(Settings, include_extras=True)
+    values: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Settings):
+        variable = field.name.upper()
+        text = environment.get(variable, "").strip()
+        hint = hints[field.name]
+        if text:
+            values[field.name] = _convert(variable, text, hint, secret=field.name in _SECRET)
+        elif field.required:
+            raise SettingsError(f"{variable} is not set: give {_description(hint)}.")
+    settings = Settings(**values)
+    if settings.topic_metric == settings.topic_token:
+        raise SettingsError(
+            f"TOPIC_METRIC and TOPIC_TOKEN are both {settings.topic_metric!r}: give each a topic of its own."
+        )
+    return settings
+
+
+def _convert(variable: str, text: str, hint: Any, *, secret: bool) -> Any:
+    try:
+        value = msgspec.convert(text, hint, strict=False)
+    except msgspec.ValidationError:
+        value = None
+    if value is None or value != value:
+        shown = "not usable" if secret else repr(text)
+        raise SettingsError(f"{variable} is {shown}: give {_description(hint)}.") from None
+    return value
+
+
+def _description(hint: Any) -> str:
+    """The innermost Meta that has a description; `Annotated[X, Meta] | None` is looked into."""
+    for meta in reversed(getattr(hint, "__metadata__", ())):
+        if meta.description:
+            return str(meta.description)
+    for part in getattr(hint, "__args__", ()):
+        if found := _description(part):
+            return found
+    return ""

@@ -1,0 +1,51 @@
+"""What the data path asks of a store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from gpu_token_processor.documents import Document
+
+
+class StoreUnavailable(Exception):
+    """The store cannot take the write now; the same write may succeed later."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class DocumentsRefused(Exception):
+    """The store will never take these documents as one write; which of them is at fault is not known."""
+
+
+class RefusedDocument(NamedTuple):
+    """The store will never take the document at this index of the write."""
+
+    at: int
+    message: str
+
+
+@dataclass(slots=True)
+class InsertOutcome:
+    """What became of each document, by its index in the write."""
+
+    stored: int = 0
+    duplicates: list[int] = field(default_factory=list)
+    refused: list[RefusedDocument] = field(default_factory=list)
+
+
+class EventStore(Protocol):
+    """Each method either has done its work durably when it returns, or raises."""
+
+    def insert(self, collection: str, documents: Sequence[Document]) -> InsertOutcome:
+        """Insert those whose `_id` is new. Raises StoreUnavailable or DocumentsRefused."""
+        ...
+
+    def find(self, collection: str, ids: Sequence[str]) -> dict[str, Document]:
+        """The documents with these `_id`s. Raises StoreUnavailable."""
+        ...
+
+    def put_latest(self, metrics: Sequence[Document]) -> None:
+        """Keep each as its GPU's latest reading unless a later one is kept. Raises StoreUnavailable."""
+        ...

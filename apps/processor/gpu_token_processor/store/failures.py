@@ -1,0 +1,52 @@
+"""Tells what a MongoDB error means: try again later, or never with these documents."""
+
+from bson.errors import InvalidDocument
+from pymongo.errors import ConfigurationError, ConnectionFailure, OperationFailure, PyMongoError
+
+from gpu_token_processor.store.contract import DocumentsRefused, StoreUnavailable
+
+DUPLICATE_KEY = 11000
+
+# Codes that blame the document. Everything else is taken to pass, since retrying a bad
+# document only delays, while dead-lettering a good one loses it.
+_BAD_DOCUMENT = {
+    2: "BadValue",
+    9: "FailedToParse",
+    14: "TypeMismatch",
+    15: "Overflow",
+    22: "InvalidBSON",
+    52: "DollarPrefixedFieldName",
+    53: "InvalidIdField",
+    56: "EmptyFieldName",
+    57: "DottedFieldName",
+    121: "DocumentValidationFailure",
+    10334: "BSONObjectTooLarge",
+    17280: "KeyTooLong",
+    17419: "BSONObjectTooLarge",
+    17420: "BSONObjectTooLarge",
+}
+
+
+def blames_document(code: int | None) -> bool:
+    """Whether a server's error code says that the document itself can never be stored."""
+    return code in _BAD_DOCUMENT
+
+
+def translate(error: Exception) -> StoreUnavailable | DocumentsRefused:
+    """What a failed write of several documents means."""
+    message = f"{type(error).__name__}: {error}"
+    if isinstance(error, (InvalidDocument, OverflowError, UnicodeError)):
+        return DocumentsRefused(message)
+    if isinstance(error, OperationFailure):
+        if blames_document(error.code):
+            return DocumentsRefused(message)
+        return StoreUnavailable("refused_command", message)
+    if isinstance(error, ConnectionFailure):
+        return StoreUnavailable("connection", message)
+    if isinstance(error, ConfigurationError):
+        return StoreUnavailable("configuration", message)
+    return StoreUnavailable("other", message)
+
+
+# What a write can raise: the driver's errors and those of encoding a document.
+WRITE_ERRORS = (PyMongoError, InvalidDocument, OverflowError, UnicodeError)

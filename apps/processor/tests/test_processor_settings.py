@@ -1,0 +1,65 @@
+import pytest
+from gpu_token_processor.settings import Settings, SettingsError, from_environment
+
+REQUIRED = {"KAFKA_BOOTSTRAP": "kafka-1:9092", "MONGO_URL": "mongodb://app:s3cret@mongo-1:27017/gpu_token"}
+
+
+def test_defaults() -> None:
+    settings = from_environment(REQUIRED)
+    assert settings == Settings(kafka_bootstrap="kafka-1:9092", mongo_url=REQUIRED["MONGO_URL"])
+    assert (settings.window_seconds, settings.price_per_hour_usd, settings.http_port) == (30, 0.85, 8080)
+    assert settings.price_per_kwh_usd is None
+
+
+def test_values_are_converted() -> None:
+    settings = from_environment(
+        REQUIRED | {"WINDOW_SECONDS": "60", "PRICE_PER_KWH_USD": "0.21", "HTTP_PORT": "9000"}
+    )
+    assert (settings.window_seconds, settings.price_per_kwh_usd, settings.http_port) == (60, 0.21, 9000)
+
+
+def test_empty_is_absent() -> None:
+    assert from_environment(REQUIRED | {"WINDOW_SECONDS": " ", "PRICE_PER_KWH_USD": ""}).window_seconds == 30
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("KAFKA_BOOTSTRAP", "kafka-1"),
+        ("MONGO_DATABASE", "a/b"),
+        ("PRICE_PER_HOUR_USD", "nan"),
+        ("PRICE_PER_HOUR_USD", "-1"),
+        ("PRICE_PER_HOUR_USD", "inf"),
+        ("PRICE_PER_KWH_USD", "cheap"),
+        ("WINDOW_SECONDS", "0"),
+        ("METRIC_GAP_SECONDS", "30s"),
+        ("DLQ_MAX_SHARE", "1.5"),
+        ("CONSUME_BATCH_EVENTS", "1.5"),
+        ("HTTP_PORT", "80800"),
+        ("LOG_LEVEL", "loud"),
+    ],
+)
+def test_bad_value_is_one_sentence(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        from_environment(REQUIRED | {variable: value})
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{variable} is '{value}': give ")
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("variable", sorted(REQUIRED))
+def test_required(variable: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable} is not set: give "):
+        from_environment({name: value for name, value in REQUIRED.items() if name != variable})
+
+
+def test_a_password_is_never_shown() -> None:
+    with pytest.raises(SettingsError) as caught:
+        from_environment(REQUIRED | {"MONGO_URL": "app:s3cret@mongo-1"})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_one_topic_for_both_is_refused() -> None:
+    with pytest.raises(SettingsError, match="TOPIC_METRIC and TOPIC_TOKEN are both 'a'"):
+        from_environment(REQUIRED | {"TOPIC_METRIC": "a", "TOPIC_TOKEN": "a"})
