@@ -38,6 +38,11 @@ output "instance_ids" {
   value       = module.instances.ids
 }
 
+output "image_ids" {
+  description = "Image that each machine was made from; a newer one is taken by replacing the machine."
+  value       = module.instances.image_ids
+}
+
 output "instance_private_ips" {
   description = "Private address of each machine."
   value       = module.instances.private_ips

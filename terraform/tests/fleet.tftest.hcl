@@ -42,8 +42,8 @@ run "newer_image" {
   }
 
   assert {
-    condition     = output.instance_ids == run.made.instance_ids
-    error_message = "A newer image replaced a machine."
+    condition     = output.image_ids == run.made.image_ids && output.instance_ids == run.made.instance_ids
+    error_message = "A newer image would replace the machines."
   }
 }
 

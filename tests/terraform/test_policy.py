@@ -71,6 +71,7 @@ DATA_ACTIONS = {
 }
 
 INVENTORY_ACTIONS = {"amazon.aws.aws_ec2": "ec2:DescribeInstances"}
+HOST_KEY_ACTIONS = "ec2:GetConsoleOutput"  # terraform/known_hosts.py
 SESSION_ACTIONS = "ssm:StartSession ssm:ResumeSession ssm:TerminateSession"
 STATE_ACTIONS = "s3:ListBucket s3:GetObject s3:PutObject s3:DeleteObject"
 
@@ -106,9 +107,9 @@ def test_the_deployer_may_do_what_terraform_does_and_no_more() -> None:
     assert granted("deploy.json") == actions(*RESOURCE_ACTIONS.values(), *DATA_ACTIONS.values())
 
 
-def test_the_operator_may_do_what_the_inventory_does_and_open_sessions() -> None:
+def test_the_operator_may_read_inventory_and_host_keys_and_open_sessions() -> None:
     plugin = yaml.safe_load((ROOT / "inventories/aws/aws_ec2.yml").read_text())["plugin"]
-    assert granted("operate.json") == actions(INVENTORY_ACTIONS[plugin], SESSION_ACTIONS)
+    assert granted("operate.json") == actions(INVENTORY_ACTIONS[plugin], HOST_KEY_ACTIONS, SESSION_ACTIONS)
 
 
 def test_the_backend_may_do_what_it_does() -> None:

@@ -3,6 +3,11 @@ output "ids" {
   value       = { for name, machine in aws_instance.machine : name => machine.id }
 }
 
+output "image_ids" {
+  description = "Image that each machine was made from."
+  value       = { for name, machine in aws_instance.machine : name => machine.ami }
+}
+
 output "private_ips" {
   description = "Private address of each machine."
   value       = { for name, machine in aws_instance.machine : name => machine.private_ip }
