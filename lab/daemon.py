@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import time
@@ -80,17 +81,17 @@ class Daemon:
         pid = self.pid()
         if pid is None:
             return False
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-            if self._ended(timeout_seconds):
-                break
-        return True
-
-    def _ended(self, timeout_seconds: float) -> bool:
-        deadline = time.monotonic() + timeout_seconds
-        while self.pid() is not None:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
+        try:
+            process = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return False
+        try:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(process, number)
+                # Readable once it has ended, with its ports closed.
+                if select.select([process], [], [], timeout_seconds)[0]:
+                    break
+        finally:
+            os.close(process)
         return True

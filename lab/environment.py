@@ -28,10 +28,9 @@ from lab.machines import Machine, Order
 from lab.report import Report
 from lab.seed import Seed
 from lab.settings import Settings
+from lab.ssh import Answer
 
 BOOT_SECONDS = 120
-_PATIENCE_SECONDS = 30
-"""How long a machine may take to let the operator in before it is given its keys again."""
 
 
 class Environment:
@@ -224,17 +223,13 @@ class Environment:
     def _reachable(self, name: str) -> None:
         """Wait until a machine lets the operator in; give it its keys again if it will not."""
         address = self.machine(name).address
-        try:
-            _wait(lambda: self.keys.answers(address), f"{name} does not answer", _PATIENCE_SECONDS)
-        except LabError:
+        silent = f"{name} does not answer on SSH at {address}"
+        _wait(lambda: self.keys.knock(address) is not Answer.SILENT, silent)
+        if self.keys.knock(address) is Answer.REFUSED:
             machines.give(self.settings, name, self._seed(name))
             machines.run_in(self.settings, name, "systemctl", "restart", "ssh")
             self.report.changed(f"{name}: given its keys again")
-            _wait(
-                lambda: self.keys.answers(address),
-                f"{name} does not answer on SSH at {address} (see `docker logs "
-                f"{self.settings.container(name)}`)",
-            )
+            _wait(lambda: self.keys.knock(address) is Answer.WELCOME, silent)
 
     def _seed(self, name: str) -> Seed:
         return Seed(self.keys.operator_public(), *self.keys.host_key(name))
@@ -245,9 +240,9 @@ class Environment:
             list(pool.map(work, names))
 
 
-def _wait(condition: Callable[[], bool], failure: str, seconds: float = BOOT_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
+def _wait(condition: Callable[[], bool], failure: str) -> None:
+    deadline = time.monotonic() + BOOT_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise LabError(f"{failure} within {seconds:g} s.")
+            raise LabError(f"{failure} within {BOOT_SECONDS} s.")
         time.sleep(0.3)

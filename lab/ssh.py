@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import threading
 from collections.abc import Mapping
+from enum import Enum
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -12,6 +13,15 @@ from lab import shell
 
 USER = "ubuntu"
 _making = threading.Lock()
+_REFUSALS = (b"Permission denied", b"Host key verification failed")
+
+
+class Answer(Enum):
+    """What a machine says to the operator's key."""
+
+    WELCOME = "lets in"
+    REFUSED = "does not know the key, or has another one itself"
+    SILENT = "is not up yet"
 
 
 class Keys:
@@ -68,9 +78,13 @@ class Keys:
             *([shlex.join(remote)] if remote else []),
         ]
 
-    def answers(self, address: IPv4Address) -> bool:
+    def knock(self, address: IPv4Address) -> Answer:
         """Whether the machine lets the operator in."""
-        return shell.succeeds(self.command(address, "true"), timeout_seconds=8)
+        done = shell.attempt(self.command(address, "true"), timeout_seconds=8)
+        if done.returncode == 0:
+            return Answer.WELCOME
+        refused = any(words in done.stderr for words in _REFUSALS)
+        return Answer.REFUSED if refused else Answer.SILENT
 
     def _host(self, machine: str) -> Path:
         return self.folder / f"{machine}_host_ed25519"
