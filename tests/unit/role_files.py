@@ -16,9 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ROLES = ROOT / "roles"
 
 
-def load_module(role: str, name: str) -> ModuleType:
-    """Import a module of a role's library."""
-    path = ROLES / role / "library" / f"{name}.py"
+def load_file(path: Path, name: str) -> ModuleType:
+    """Import a file under a name of our choice."""
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -26,6 +25,13 @@ def load_module(role: str, name: str) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def load_module(role: str, name: str) -> ModuleType:
+    """Import a module of a role's library, with the module_utils of its role in the place where it looks."""
+    for path in (ROLES / role / "module_utils").glob("*.py"):
+        load_file(path, f"ansible.module_utils.{path.stem}")
+    return load_file(ROLES / role / "library" / f"{name}.py", name)
 
 
 def load_fleet() -> dict[str, Any]:
