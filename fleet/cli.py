@@ -1,4 +1,4 @@
-"""``fleet check``: is fleet.yml right?"""
+"""``fleet check``: is fleet.yml right? ``fleet diagram``: what does it look like?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fleet.model import FleetError, load
+from fleet import diagram as pictures
+from fleet.model import Fleet, FleetError, load
 
 app = typer.Typer(help="Checks fleet.yml, the one truth about the fleet.", no_args_is_help=True)
 
@@ -20,12 +21,22 @@ def main() -> None:
 @app.command()
 def check(path: Annotated[Path, typer.Argument(help="The file to check.")] = Path("fleet.yml")) -> None:
     """Print one sentence for each error in PATH; exit 1 if there is any."""
+    fleet = _loaded(path)
+    typer.echo(
+        f"{path}: {len(fleet.machines())} machines, {len(fleet.flows)} flows, {len(fleet.topics)} topics."
+    )
+
+
+@app.command()
+def diagram(path: Annotated[Path, typer.Argument(help="The file to draw.")] = Path("fleet.yml")) -> None:
+    """Print machines, ports and flows as Graphviz DOT."""
+    typer.echo(pictures.architecture(_loaded(path)), nl=False)
+
+
+def _loaded(path: Path) -> Fleet:
     try:
-        fleet = load(path)
+        return load(path)
     except FleetError as error:
         for sentence in error.errors:
             typer.echo(f"{path}: {sentence}", err=True)
         raise typer.Exit(1) from error
-    typer.echo(
-        f"{path}: {len(fleet.machines())} machines, {len(fleet.flows)} flows, {len(fleet.topics)} topics."
-    )
