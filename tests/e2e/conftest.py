@@ -62,6 +62,7 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return real
     synthetic = tmp_path_factory.mktemp("trace") / "synthetic-trace.csv"
     subprocess.run(
-        ["python", "-m", "gpu_token_producers", "trace", "--rows", "8819", "--seed", "1", str(synthetic)], check=True
+        ["python", "-m", "gpu_token_producers", "trace", "--rows", "8819", "--seed", "1", str(synthetic)],
+        check=True,
     )
     return synthetic

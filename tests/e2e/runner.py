@@ -31,7 +31,9 @@ class Play:
 
     def must_change_nothing(self) -> Play:
         self.must_pass()
-        assert not self.changed, f"tasks that reported a change: {json.dumps(self.changed, indent=1)}\n{self.stdout[-8000:]}"
+        assert not self.changed, (
+            f"tasks that reported a change: {json.dumps(self.changed, indent=1)}\n{self.stdout[-8000:]}"
+        )
         return self
 
 

@@ -29,7 +29,7 @@ def test_bad_input_stops_before_anything_is_touched(on_machine: OnMachine) -> No
     run = play("site.yml", kafka_heap_share=0.9)
     assert run.rc != 0
     assert "kafka_heap_share" in run.stdout
-    assert "no" == on_machine("kafka-1", "sh", "-c", "command -v docker >/dev/null && echo yes || echo no")
+    assert on_machine("kafka-1", "sh", "-c", "command -v docker >/dev/null && echo yes || echo no") == "no"
 
 
 def test_site_converges_and_a_second_run_changes_nothing(container_ids: ContainerIds) -> None:
@@ -116,9 +116,9 @@ def test_malformed_event_is_dead_lettered_with_its_reason(on_machine: OnMachine)
         "exec",
         "kafka",
         "/opt/kafka/bin/kafka-console-consumer.sh",
-        *"--bootstrap-server localhost:9092 --topic token.usage.v1.dlq --from-beginning".split(),
+        *["--bootstrap-server", "localhost:9092", "--topic", "token.usage.v1.dlq", "--from-beginning"],
         *f"--max-messages {now} --timeout-ms 20000".split(),
-        *"--formatter-property print.headers=true".split(),
+        *["--formatter-property", "print.headers=true"],
     )
     assert "invalid_json" in letter
     assert "dlq.source_topic:token.usage.v1" in letter
@@ -132,9 +132,11 @@ def dead_letters(on_machine: OnMachine) -> int:
         "exec",
         "kafka",
         "/opt/kafka/bin/kafka-get-offsets.sh",
-        *"--bootstrap-server localhost:9092 --topic token.usage.v1.dlq".split(),
+        *["--bootstrap-server", "localhost:9092", "--topic", "token.usage.v1.dlq"],
     )
-    return sum(int(line.rsplit(":", 1)[1]) for line in lines.splitlines() if line.startswith("token.usage.v1.dlq:"))
+    return sum(
+        int(line.rsplit(":", 1)[1]) for line in lines.splitlines() if line.startswith("token.usage.v1.dlq:")
+    )
 
 
 def test_a_removed_container_comes_back_with_its_data(on_machine: OnMachine) -> None:
@@ -168,6 +170,8 @@ def test_services_survive_a_reboot_without_a_rerun(on_machine: OnMachine) -> Non
 @pytest.mark.parametrize("path", ["/gpu/info", "/usage", "/cost", "/throughput", "/health", "/metrics", "/"])
 def test_operator_reads_the_api(path: str) -> None:
     inventory = yaml.safe_load((ROOT / ".lab" / "e2e" / "ansible.yml").read_text())
-    with urllib.request.urlopen(f"http://{inventory['addresses']['processor-1']}:8080{path}", timeout=10) as answer:
+    with urllib.request.urlopen(
+        f"http://{inventory['addresses']['processor-1']}:8080{path}", timeout=10
+    ) as answer:
         assert answer.status == 200
         assert answer.read()

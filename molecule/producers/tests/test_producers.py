@@ -17,10 +17,10 @@ def test_a_one_shot_sends_what_it_was_asked_and_reports_it(host: Host) -> None:
     with host.sudo():
         host.check_output(
             "docker compose --project-directory /opt/gpu-token/producers run --rm producers"
-            " generate --count 20 --rate 200 --model one-shot --report /reports/one-shot.json"
+            " generate --count 20 --pairs-per-second 200 --model one-shot --report /reports/one-shot.json"
         )
         report = json.loads(host.file("/var/lib/gpu-token/producers/reports/one-shot.json").content_string)
-    assert (report["sent"], report["delivered"], report["failed"]) == (20, 20, 0)
+    assert (report["sent"], report["delivered"], report["failed"]) == (40, 40, 0)
 
 
 def test_an_unreachable_broker_is_one_sentence_and_a_failure(host: Host) -> None:

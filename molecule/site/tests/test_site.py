@@ -60,4 +60,3 @@ def test_settings_are_the_owner_s_alone(host: Host, role: str) -> None:
         settings = host.file(f"/opt/gpu-token/{role}/.env")
         assert settings.mode == 0o600
         assert settings.user == "root"
-

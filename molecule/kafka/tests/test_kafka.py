@@ -1,0 +1,116 @@
+"""The broker on its machine, seen from outside the role. Tests run in order; the last ones break things."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+from testinfra.host import Host
+
+ROOT = Path(__file__).parents[3]
+FLEET: dict[str, Any] = yaml.safe_load((ROOT / "fleet.yml").read_text())
+TOPIC = FLEET["topics"][0]["name"]
+DATA = "/srv/kafka/data"
+COMPOSE = "docker compose --project-directory /opt/gpu-token/kafka"
+
+
+def inspect(host: Host) -> dict[str, Any]:
+    """What Docker knows of the container."""
+    with host.sudo():
+        found: list[dict[str, Any]] = json.loads(host.check_output("docker inspect kafka"))
+    return found[0]
+
+
+def tool(host: Host, command: str) -> str:
+    """Run one of Kafka's tools through the address that other machines use; return what it prints."""
+    address = host.check_output("hostname -I").split()[0]
+    name, _, arguments = command.partition(" ")
+    with host.sudo():
+        printed: str = host.check_output(
+            "docker exec --env KAFKA_HEAP_OPTS=-Xmx128m --interactive kafka bash -c %s",
+            f"/opt/kafka/bin/{name} --bootstrap-server {address}:9092 {arguments}",
+        )
+    return printed
+
+
+def end_offset(host: Host) -> int:
+    """How many events the topic has taken in all."""
+    lines = tool(host, f"kafka-get-offsets.sh --topic {TOPIC}").splitlines()
+    return sum(int(line.rsplit(":", 1)[1]) for line in lines if line.startswith(TOPIC))
+
+
+def converge(**variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the role once more, with other variables."""
+    extra = json.dumps({"role": "kafka", **variables})
+    command = ["ansible-playbook", "-i", "inventories/lab", "molecule/shared/converge.yml", "-e", extra]
+    return subprocess.run(
+        command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False
+    )
+
+
+def test_the_container_is_healthy_and_starts_at_boot(host: Host) -> None:
+    container = inspect(host)
+    assert container["State"]["Health"]["Status"] == "healthy"
+    assert container["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+
+
+def test_only_root_reads_the_settings(host: Host) -> None:
+    with host.sudo():
+        assert host.file("/opt/gpu-token/kafka/.env").mode == 0o600
+    assert host.file("/opt/gpu-token/kafka/compose.yml").mode == 0o644
+
+
+def test_the_data_directory_of_root_was_given_to_the_broker(host: Host) -> None:
+    with host.sudo():
+        assert host.file(DATA).uid == 1000
+        assert host.file(f"{DATA}/meta.properties").uid == 1000
+
+
+def test_heap_and_container_are_limited(host: Host) -> None:
+    limit = inspect(host)["HostConfig"]["Memory"]
+    memory_mib = FLEET["roles"]["kafka"]["memory_mib"]
+    with host.sudo():
+        assert f"-Xmx{int(memory_mib * 0.4)}m" in host.check_output("docker top kafka -eo args")
+    assert limit == int(memory_mib * 0.75) * 1024**2
+
+
+def test_topics_are_those_of_the_fleet_and_none_is_made_by_accident(host: Host) -> None:
+    described = tool(host, "kafka-topics.sh --describe --exclude-internal")
+    for topic in FLEET["topics"]:
+        [line] = [line for line in described.splitlines() if line.startswith(f"Topic: {topic['name']}\t")]
+        assert f"PartitionCount: {topic['partitions']}" in line
+        assert f"retention.ms={topic['retention_hours'] * 3_600_000}" in line
+    assert "auto.create.topics.enable=false" in tool(
+        host, "kafka-configs.sh --describe --all --entity-type brokers --entity-name 1"
+    )
+
+
+def test_events_outlive_the_container(host: Host) -> None:
+    before = end_offset(host)
+    tool(host, f"kafka-console-producer.sh --topic {TOPIC} < <(seq 100)")
+    with host.sudo():
+        host.check_output("docker rm --force kafka")
+        host.check_output(f"{COMPOSE} up --detach --wait")
+    assert end_offset(host) == before + 100
+
+
+def test_another_cluster_id_is_refused_in_one_sentence_and_the_data_left_alone(host: Host) -> None:
+    container = inspect(host)["Id"]
+    run = converge(kafka_cluster_id="AAAAAAAAAAAAAAAAAAAAAA")
+    assert run.returncode != 0
+    assert "belongs to cluster" in run.stdout.replace("\n", " ")
+    assert inspect(host)["Id"] == container
+    assert end_offset(host) >= 100
+
+
+def test_files_that_are_not_kafkas_are_refused(host: Host) -> None:
+    with host.sudo():
+        host.check_output("mkdir -p /srv/other && touch /srv/other/WiredTiger")
+    run = converge(kafka_data_dir="/srv/other")
+    assert run.returncode != 0
+    assert "not Kafka's" in run.stdout.replace("\n", " ")
+    assert "WiredTiger" in run.stdout
