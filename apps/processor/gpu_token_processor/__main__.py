@@ -1,0 +1,49 @@
+"""`python -m gpu_token_processor`: reads until it is told to stop."""
+
+import logging
+import os
+import signal
+import sys
+
+import uvicorn
+
+from gpu_token_processor.service import Service
+from gpu_token_processor.settings import Settings, SettingsError, from_environment
+
+_BAD_SETTINGS = 2
+# What a request may still take once the processor is told to stop.
+_HTTP_STOP_SECONDS = 3
+
+
+def main() -> int:
+    """Exit status 2 for a bad setting, before anything has started."""
+    try:
+        settings = from_environment(os.environ)
+        service = Service(settings)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return _BAD_SETTINGS
+    _log(settings)
+    # Uvicorn turns SIGTERM into an orderly end, which stops the service, and raises it again after.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    uvicorn.run(
+        service.app(),
+        host=settings.http_host,
+        port=settings.http_port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_HTTP_STOP_SECONDS,
+    )
+    return 0
+
+
+def _log(settings: Settings) -> None:
+    logging.basicConfig(
+        level=settings.log_level,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stdout,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

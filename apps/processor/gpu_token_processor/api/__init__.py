@@ -1,0 +1,1 @@
+"""HTTP: reads from MongoDB and says how the processor is."""

@@ -1,0 +1,166 @@
+"""The HTTP application."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Annotated
+
+from fastapi import APIRouter, FastAPI, Query
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from gpu_token_processor import VERSION
+from gpu_token_processor.api import problems
+from gpu_token_processor.api.answers import Answers, Asked
+from gpu_token_processor.api.cache import Cache
+from gpu_token_processor.api.measure import Measure
+from gpu_token_processor.api.models import (
+    CostAnswer,
+    DeadLettersAnswer,
+    FullHealthAnswer,
+    GpuInfoAnswer,
+    HealthAnswer,
+    ThroughputAnswer,
+    UsageAnswer,
+)
+from gpu_token_processor.api.parameters import (
+    GpuParameters,
+    NoParameters,
+    RangeParameters,
+    ThroughputParameters,
+    UsageParameters,
+)
+from gpu_token_processor.metrics import Metrics
+from gpu_token_processor.store.reads import Selection
+
+# Long enough to bear many dashboards, short enough to be called now.
+_CACHE_SECONDS = 1.0
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+@asynccontextmanager
+async def _no_lifespan(_: FastAPI) -> AsyncIterator[None]:
+    yield
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the application is made of."""
+
+    answers: Answers
+    metrics: Metrics
+    live: Callable[[], HealthAnswer]
+    ready: Callable[[], HealthAnswer]
+    health: Callable[[], FullHealthAnswer]
+    lifespan: Lifespan = field(default=_no_lifespan)
+
+
+def create_app(parts: Parts) -> FastAPI:
+    """The application; it serves whether Kafka and MongoDB are there or not."""
+    app = FastAPI(
+        title="GPU and token cost",
+        version=VERSION,
+        description="Token usage and what it costs, in event time. Ranges are [start, end) in UTC.",
+        lifespan=parts.lifespan,
+        # Their pages load scripts from the internet, which a machine need not reach.
+        docs_url=None,
+        redoc_url=None,
+    )
+    problems.install(app)
+    app.add_middleware(Measure, seconds=parts.metrics.http_requests)
+    app.include_router(_health_routes(parts))
+    app.include_router(_data_routes(parts.answers))
+    app.include_router(_page_routes(parts))
+    return app
+
+
+def _health_routes(parts: Parts) -> APIRouter:
+    router = APIRouter(tags=["health"])
+
+    # Async, so that health never waits for a thread that a slow query holds.
+    @router.get("/health", response_model=FullHealthAnswer, responses={503: {"model": FullHealthAnswer}})
+    async def health(_: Annotated[NoParameters, Query()]) -> JSONResponse:
+        """Every part and every reason; 503 while it does not do its work."""
+        return _by_status(parts.health())
+
+    @router.get("/health/live", response_model=HealthAnswer, responses={503: {"model": HealthAnswer}})
+    async def live(_: Annotated[NoParameters, Query()]) -> JSONResponse:
+        """503 when only starting the processor anew would help."""
+        return _by_status(parts.live())
+
+    @router.get("/health/ready", response_model=HealthAnswer, responses={503: {"model": HealthAnswer}})
+    async def ready(_: Annotated[NoParameters, Query()]) -> JSONResponse:
+        """503 while it does not do its work."""
+        return _by_status(parts.ready())
+
+    return router
+
+
+def _by_status(answer: HealthAnswer) -> JSONResponse:
+    return JSONResponse(answer.model_dump(mode="json"), 200 if answer.status == "ok" else 503)
+
+
+def _data_routes(answers: Answers) -> APIRouter:
+    router = APIRouter(tags=["data"])
+    cache = Cache(_CACHE_SECONDS)
+
+    # Not async: each runs in a thread of its own while MongoDB answers.
+    @router.get("/gpu/info")
+    def gpu_info(query: Annotated[GpuParameters, Query()]) -> GpuInfoAnswer:
+        """The latest metric of each GPU; an empty list before the first."""
+        return answers.gpus(query.host, query.name, query.limit, query.cursor)
+
+    @router.get("/usage")
+    def usage(query: Annotated[UsageParameters, Query()]) -> UsageAnswer:
+        """Token totals by model, of everything stored or of a range of event time."""
+        return cache.get(
+            ("usage", *query.model_dump().values()),
+            lambda: answers.usage(_asked(query), _selection(query), query.limit, query.cursor),
+        )
+
+    @router.get("/cost")
+    def cost(query: Annotated[RangeParameters, Query()]) -> CostAnswer:
+        """What tokens cost: over the window that ends with the latest event, or over any range."""
+        return cache.get(
+            ("cost", *query.model_dump().values()), lambda: answers.cost(_asked(query), _selection(query))
+        )
+
+    @router.get("/throughput")
+    def throughput(query: Annotated[ThroughputParameters, Query()]) -> ThroughputAnswer:
+        """Events and tokens a second: over the window that ends with the latest event, or over any range."""
+        return cache.get(
+            ("throughput", *query.model_dump().values()),
+            lambda: answers.throughput(_asked(query), _selection(query)),
+        )
+
+    @router.get("/dead-letters")
+    def dead_letters(_: Annotated[NoParameters, Query()]) -> DeadLettersAnswer:
+        """Refused events by topic and reason, as all processors have noted them."""
+        return cache.get("dead-letters", answers.dead_letters)
+
+    return router
+
+
+def _page_routes(parts: Parts) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    dashboard_html = files("gpu_token_processor.api").joinpath("dashboard.html").read_text(encoding="utf-8")
+
+    @router.get("/")
+    async def dashboard() -> HTMLResponse:
+        return HTMLResponse(dashboard_html)
+
+    @router.get("/metrics")
+    def metrics() -> Response:
+        return Response(generate_latest(parts.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _asked(query: RangeParameters) -> Asked:
+    return Asked(query.start, query.end)
+
+
+def _selection(query: RangeParameters) -> Selection:
+    return Selection(query.host, query.gpu_index, getattr(query, "model", None))

@@ -1,0 +1,82 @@
+"""Query parameters. Unknown ones are refused, so that a typing error is no silent answer."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from gpu_token_contracts import TimeBounds
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", flags=re.ASCII)
+_BOUNDS = TimeBounds()
+
+
+def parse_time(text: Any) -> datetime:
+    """RFC 3339 to UTC; times before or after all events are moved to where events may lie."""
+    match = _RFC3339.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError("must be a time with zone, such as 2026-01-01T12:00:00Z")
+    day, minute, second, fraction, zone = match.groups()
+    # A leap second counts as the one before it, as Unix time has it.
+    second = "59" if second == "60" else second
+    zone = "+00:00" if zone in "Zz" else zone
+    try:
+        local = datetime.fromisoformat(f"{day}T{minute}:{second}{(fraction or '')[:7]}{zone}")
+    except ValueError:
+        raise ValueError("is no time of any calendar day") from None
+    if local.year < _BOUNDS.earliest.year:
+        return _BOUNDS.earliest
+    if local.year > _BOUNDS.latest.year:
+        return _BOUNDS.latest
+    return min(max(local.astimezone(UTC), _BOUNDS.earliest), _BOUNDS.latest)
+
+
+Time = Annotated[
+    datetime,
+    BeforeValidator(parse_time),
+    WithJsonSchema({"type": "string", "format": "date-time", "example": "2026-01-01T12:00:00Z"}),
+]
+Text = Annotated[str, Field(min_length=1, max_length=256)]
+GpuIndex = Annotated[int, Field(ge=0, le=1023)]
+
+
+class _Parameters(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class RangeParameters(_Parameters):
+    """A range of event time, of one host or GPU."""
+
+    start: Time | None = Field(None, description="events from this time on")
+    end: Time | None = Field(None, description="events before this time")
+    host: Text | None = None
+    gpu_index: GpuIndex | None = None
+
+
+class UsageParameters(RangeParameters):
+    """A range, of one model, page by page."""
+
+    model: Text | None = None
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: Text | None = Field(None, description="`next_cursor` of the page before")
+
+
+class ThroughputParameters(RangeParameters):
+    """A range, of one model."""
+
+    model: Text | None = None
+
+
+class GpuParameters(_Parameters):
+    """GPUs of one host or name, page by page."""
+
+    host: Text | None = None
+    name: Text | None = None
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
+        None, description="`next_cursor` of the page before"
+    )
+
+
+class NoParameters(_Parameters):
+    """None at all."""

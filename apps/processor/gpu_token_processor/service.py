@@ -1,0 +1,131 @@
+"""All parts of one processor, and their beginning and end."""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from confluent_kafka import Producer
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from gpu_token_processor import VERSION
+from gpu_token_processor.api.answers import Answers
+from gpu_token_processor.api.app import Parts, create_app
+from gpu_token_processor.api.models import ConsumerHealth, FullHealthAnswer, HealthAnswer
+from gpu_token_processor.condition import Condition, judge, seconds_since_poll
+from gpu_token_processor.metrics import Metrics
+from gpu_token_processor.monitor import Monitor, Probe
+from gpu_token_processor.pipeline.assembly import DataPath
+from gpu_token_processor.pipeline.dead_letters import DeadLetterTopics
+from gpu_token_processor.pipeline.state import ConsumerState
+from gpu_token_processor.pipeline.supervisor import Supervisor
+from gpu_token_processor.settings import Settings
+from gpu_token_processor.store.clients import read_client, write_client
+from gpu_token_processor.store.mongo import MongoEventStore
+from gpu_token_processor.store.reads import MongoReads, Reads
+
+log = logging.getLogger(__name__)
+
+# With what HTTP needs to end, less than the 20 s that a stop may take.
+_STOP_SECONDS = 14.0
+_METADATA_SECONDS = 2.0
+
+
+class Service:
+    """Made in a moment, whether Kafka and MongoDB are there or not; only bad settings can prevent it."""
+
+    def __init__(self, settings: Settings) -> None:
+        reads = MongoReads(read_client(settings), settings.mongo_database)
+        store = MongoEventStore(write_client(settings), settings.mongo_database)
+        producer = Producer({**DeadLetterTopics.config(settings.kafka_bootstrap), "logger": log})
+        self._metrics = Metrics()
+        self._state = ConsumerState()
+        self._metrics.report_lag(lambda: self._state.lags)
+        data_path = DataPath(settings, store, DeadLetterTopics(producer), self._state, self._metrics)
+        self._supervisor = Supervisor(data_path.run, self._state, self._metrics)
+        self._kafka = kafka_probe(producer, (settings.topic_metric, settings.topic_token))
+        self._mongodb = mongodb_probe(reads)
+        self._monitor = Monitor(self._kafka, self._mongodb)
+        self._answers = Answers(
+            reads,
+            window_seconds=settings.window_seconds,
+            gap_seconds=settings.metric_gap_seconds,
+            default_price_usd=settings.price_per_hour_usd,
+            price_per_kwh_usd=settings.price_per_kwh_usd,
+        )
+
+    def app(self) -> FastAPI:
+        """The HTTP application, which starts and stops the rest."""
+        return create_app(
+            Parts(self._answers, self._metrics, self.live, self.ready, self.health, self._lifespan)
+        )
+
+    def start(self) -> None:
+        """Begin to read from Kafka."""
+        self._monitor.start()
+        self._supervisor.start()
+
+    def stop(self) -> None:
+        """Finish and commit what is in hand."""
+        started = time.monotonic()
+        self._monitor.stop()
+        in_time = self._supervisor.stop(_STOP_SECONDS)
+        log.info("stopped %s after %.1f s", "in order" if in_time else "in haste", time.monotonic() - started)
+
+    def live(self) -> HealthAnswer:
+        """Whether starting anew would help."""
+        return _answer(self._condition().dead_reasons)
+
+    def ready(self) -> HealthAnswer:
+        """Whether it does its work."""
+        return _answer(self._condition().unready_reasons)
+
+    def health(self) -> FullHealthAnswer:
+        """The same, with what each part says."""
+        state = self._state
+        silence_seconds = seconds_since_poll(state)
+        return FullHealthAnswer(
+            **self.ready().model_dump(),
+            version=VERSION,
+            consumer=ConsumerHealth(
+                phase=state.phase.value,
+                seconds_since_poll=round(silence_seconds, 1) if silence_seconds is not None else None,
+                assigned_partitions=state.assigned_partitions,
+                lag_events=sum(events for _, _, events in state.lags),
+                paused=state.paused_since is not None,
+            ),
+            kafka=self._kafka.problem,
+            mongodb=self._mongodb.problem,
+            dead_letter_guard=state.reason if state.guard_tripped else None,
+        )
+
+    def _condition(self) -> Condition:
+        return judge(self._state, self._supervisor.alive, self._monitor.probes)
+
+    @asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        self.start()
+        yield
+        await run_in_threadpool(self.stop)
+
+
+def kafka_probe(producer: Producer, topics: Sequence[str]) -> Probe:
+    """Whether Kafka answers and has the topics."""
+
+    def ask() -> None:
+        known = producer.list_topics(timeout=_METADATA_SECONDS).topics
+        missing = [topic for topic in topics if topic not in known]
+        if missing:
+            raise LookupError(f"topic {' and '.join(missing)} does not exist: run the playbook's kafka role")
+
+    return Probe("kafka", ask)
+
+
+def mongodb_probe(reads: Reads) -> Probe:
+    """Whether MongoDB answers."""
+    return Probe("mongodb", reads.ping)
+
+
+def _answer(reasons: Sequence[str]) -> HealthAnswer:
+    return HealthAnswer(status="unhealthy" if reasons else "ok", reasons=list(reasons))
