@@ -1,6 +1,7 @@
 """Who is who, and the names that others rely on."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from gpu_token_contracts import (
@@ -21,13 +22,13 @@ from gpu_token_contracts import (
 TS = datetime(2023, 11, 16, 18, 17, 3, 979960, tzinfo=UTC)
 
 
-def usage(**changes: str) -> TokenUsage:
+def usage(**changes: Any) -> TokenUsage:
     return TokenUsage(
         ts=TS, model="m", prompt_tokens=1, completion_tokens=1, latency_ms=1, gpu_index=0, **changes
     )
 
 
-def metric(**changes: str) -> GpuMetric:
+def metric(**changes: Any) -> GpuMetric:
     return GpuMetric(ts=TS, gpu_index=0, utilization=0.5, mem_used_mb=1, mem_total_mb=2, power_w=1, **changes)
 
 

@@ -1,0 +1,289 @@
+"""The commands as users run them: exit status, one sentence, report, and what Kafka then holds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gpu_token_contracts import decode_gpu_metric, decode_token_usage
+from producers_kafka import MockKafka, mock_kafka
+
+EXCERPT = Path(__file__).parent / "data" / "azure-llm-2023-code-excerpt.csv"
+
+Command = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def command(kafka: MockKafka, topics: tuple[str, str], tmp_path: Path) -> Command:
+    """Starts a command against the mock broker; `env` and `kafka` override."""
+
+    def start(*arguments: str, broker: MockKafka = kafka, **env: str) -> "subprocess.Popen[str]":
+        settings = {
+            "KAFKA_BOOTSTRAP": broker.address,
+            "TOPIC_METRIC": topics[0],
+            "TOPIC_TOKEN": topics[1],
+            "HEALTH_FILE": str(tmp_path / "health.json"),
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "gpu_token_producers", *arguments],
+            env={**os.environ, **settings, **env},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def finish(process: "subprocess.Popen[str]", timeout: float = 30) -> tuple[int, str]:
+    _, said = process.communicate(timeout=timeout)
+    return process.returncode, said
+
+
+def healthy(tmp_path: Path, **env: str) -> bool:
+    done = subprocess.run(
+        [sys.executable, "-m", "gpu_token_producers.health"],
+        env={**os.environ, "HEALTH_FILE": str(tmp_path / "health.json"), **env},
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode == 0
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.1)
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(path.read_bytes())
+    return report
+
+
+def test_the_one_shot_form_sends_exactly_its_pairs(
+    command: Command, kafka: MockKafka, topics: tuple[str, str]
+) -> None:
+    status, said = finish(command("generate", BATCH="20", SLEEP_SEC="0.01"))
+    assert status == 0, said
+    metrics = [decode_gpu_metric(message.value()) for message in kafka.read(topics[0])]
+    usages = [decode_token_usage(message.value()) for message in kafka.read(topics[1])]
+    assert (len(metrics), len(usages)) == (20, 20)
+    assert all(256 <= usage.prompt_tokens <= 2048 for usage in usages)
+
+
+def test_two_runs_of_one_seed_are_different_events(
+    command: Command, kafka: MockKafka, topics: tuple[str, str]
+) -> None:
+    for _ in range(2):
+        assert finish(command("generate", "--count", "5", "--pairs-per-second", "100"))[0] == 0
+    usages = [decode_token_usage(message.value()) for message in kafka.read(topics[1])]
+    assert len({usage.event_id for usage in usages}) == 10
+    assert len({usage.prompt_tokens for usage in usages}) <= 5
+
+
+def test_a_duration_ends_the_run_and_the_rate_is_kept(command: Command, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    arguments = ["--duration-seconds", "2", "--pairs-per-second", "50", "--report", str(report)]
+    assert finish(command("generate", *arguments))[0] == 0
+    assert 90 <= read_report(report)["sent"] <= 101
+
+
+def test_sigterm_under_load_delivers_what_was_accepted(
+    command: Command, kafka: MockKafka, topics: tuple[str, str], tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    process = command("generate", "--pairs-per-second", "2000", "--report", str(report))
+    until(lambda: (tmp_path / "health.json").exists())
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    status, said = finish(process)
+    assert status == 0, said
+    counts = read_report(report)
+    assert counts["sent"] == counts["delivered"] == len(kafka.read(topics[1])) > 100
+    assert counts["gpu_metrics_delivered"] == len(kafka.read(topics[0]))
+    assert counts["prompt_tokens"] == sum(
+        decode_token_usage(message.value()).prompt_tokens for message in kafka.read(topics[1])
+    )
+
+
+def test_a_rate_of_zero_idles_in_good_health_until_stopped(command: Command, tmp_path: Path) -> None:
+    process = command("generate", PAIRS_PER_SECOND="0")
+    until(lambda: healthy(tmp_path))
+    process.send_signal(signal.SIGTERM)
+    assert finish(process)[0] == 0
+
+
+def test_a_rate_of_zero_and_a_count_contradict_each_other(command: Command) -> None:
+    status, said = finish(command("generate", "--pairs-per-second", "0", "--count", "5"))
+    assert status == 2
+    assert "never reaches a count" in said
+
+
+def test_health_follows_the_deliveries(command: Command, topics: tuple[str, str], tmp_path: Path) -> None:
+    with mock_kafka() as broker:
+        broker.create(*topics)
+        process = command("generate", "--pairs-per-second", "20", broker=broker)
+        assert not healthy(tmp_path)
+        until(lambda: healthy(tmp_path))
+        broker.process.send_signal(signal.SIGSTOP)
+        until(lambda: not healthy(tmp_path, HEALTH_STALL_SECONDS="3"))
+        broker.process.send_signal(signal.SIGCONT)
+        until(lambda: healthy(tmp_path, HEALTH_STALL_SECONDS="3"))
+        process.send_signal(signal.SIGTERM)
+        assert finish(process)[0] == 0
+
+
+def test_deliveries_that_never_come_are_an_exit_status(
+    command: Command, topics: tuple[str, str], tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    with mock_kafka() as broker:
+        broker.create(*topics)
+        arguments = ["--pairs-per-second", "50", "--report", str(report)]
+        process = command("generate", *arguments, broker=broker, STOP_SECONDS="1")
+        until(lambda: (tmp_path / "health.json").exists())
+        broker.process.kill()
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        status, said = finish(process)
+    assert status == 1
+    counts = read_report(report)
+    assert counts["unflushed"] > 0
+    assert f"{counts['unflushed']} had no delivery report at the end." in said
+
+
+def test_kafka_that_is_not_there_is_one_sentence(command: Command, tmp_path: Path) -> None:
+    status, said = finish(command("generate", KAFKA_BOOTSTRAP="127.0.0.1:1", KAFKA_WAIT_SECONDS="1"))
+    assert status == 1
+    assert said.count("\n") == 1
+    assert "KAFKA_BOOTSTRAP" in said
+
+
+def test_a_replay_sends_the_trace_to_the_last_token(
+    command: Command, kafka: MockKafka, topics: tuple[str, str], tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    status, said = finish(command("replay", str(EXCERPT), "--speed", "0", "--report", str(report)))
+    assert status == 0, said
+    counts = read_report(report)
+    assert counts["model"] == counts["run"] == "azure-llm-2023-code-excerpt"
+    assert (counts["sent"], counts["delivered"], counts["failed"], counts["unflushed"]) == (200, 200, 0, 0)
+    assert (counts["prompt_tokens"], counts["completion_tokens"]) == (414_215, 4_907)
+    assert (counts["skipped"], counts["skipped_rows"]) == (0, [])
+    assert counts["first_ts"] == "2023-11-16T18:17:03.979960Z"
+    assert counts["last_ts"] == "2023-11-16T18:20:23.069545Z"
+    assert counts["gpu_metrics_sent"] == counts["gpu_metrics_delivered"] == len(kafka.read(topics[0])) > 0
+    usages = [decode_token_usage(message.value()) for message in kafka.read(topics[1])]
+    assert len({usage.event_id for usage in usages}) == 200
+    assert sum(usage.prompt_tokens for usage in usages) == 414_215
+    assert sum(usage.completion_tokens for usage in usages) == 4_907
+    assert {usage.model for usage in usages} == {"azure-llm-2023-code-excerpt"}
+
+
+def test_a_gpus_events_share_a_partition_in_event_time(
+    command: Command, kafka: MockKafka, topics: tuple[str, str]
+) -> None:
+    assert finish(command("replay", str(EXCERPT), "--speed", "0"))[0] == 0
+    for topic, decode in ((topics[0], decode_gpu_metric), (topics[1], decode_token_usage)):
+        places: dict[bytes | str | None, set[int | None]] = {}
+        times: dict[bytes | str | None, list[object]] = {}
+        for message in kafka.read(topic):
+            places.setdefault(message.key(), set()).add(message.partition())
+            times.setdefault(message.key(), []).append(decode(message.value()).ts)
+        assert len(places) == 2
+        assert all(len(partitions) == 1 for partitions in places.values())
+        assert all(moments == sorted(moments) for moments in times.values())  # type: ignore[type-var]
+
+
+def test_a_broken_row_is_named_and_the_others_are_sent(command: Command, tmp_path: Path) -> None:
+    lines = EXCERPT.read_bytes().split(b"\r\n")
+    lines[7] = b"2023-11-16 18:17:10.0000000,many,1"
+    trace, report = tmp_path / "trace.csv", tmp_path / "report.json"
+    trace.write_bytes(b"\r\n".join(lines))
+    status, said = finish(command("replay", str(trace), "--speed", "0", "--report", str(report)))
+    assert status == 0
+    assert "Line 8 was skipped: ContextTokens is 'many'" in said
+    assert "Warning: 1 rows of the trace were skipped" in said
+    counts = read_report(report)
+    assert counts["delivered"] == 199
+    assert [row["line"] for row in counts["skipped_rows"]] == [8]
+
+
+def test_speed_scales_event_time(command: Command) -> None:
+    begun = time.monotonic()
+    # 199 seconds of event time.
+    assert finish(command("replay", str(EXCERPT), "--speed", "100"))[0] == 0
+    assert 1.9 < time.monotonic() - begun < 6
+
+
+def test_a_stopped_replay_reports_what_it_sent(command: Command, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    process = command("replay", str(EXCERPT), "--report", str(report))
+    time.sleep(2)
+    process.send_signal(signal.SIGTERM)
+    assert finish(process)[0] == 0
+    counts = read_report(report)
+    assert 0 < counts["delivered"] == counts["sent"] < 200
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read: No such file"),
+        ("a,b\n", "is no trace"),
+        ("TIMESTAMP,ContextTokens,GeneratedTokens\n", "has no row that can be sent"),
+        ("TIMESTAMP,ContextTokens,GeneratedTokens\nx,1,1\n", "has no row that can be sent"),
+    ],
+)
+def test_what_cannot_be_replayed_is_refused(
+    command: Command, content: str | None, said: str, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace.csv"
+    if content is not None:
+        trace.write_text(content)
+    status, printed = finish(command("replay", str(trace), "--speed", "0"))
+    assert status == 1
+    assert said in printed
+    assert "Traceback" not in printed
+
+
+def test_a_report_that_cannot_be_written_is_a_sentence(command: Command, tmp_path: Path) -> None:
+    report = tmp_path / "missing" / "report.json"
+    status, said = finish(command("replay", str(EXCERPT), "--speed", "0", "--report", str(report)))
+    assert status == 1
+    assert f"Report {report} cannot be written" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("name", ["MODEL", "PRODUCER_HOST"])
+def test_a_text_that_the_contract_would_refuse_is_refused_first(command: Command, name: str) -> None:
+    status, said = finish(command("generate", "--count", "1", **{name: "x" * 257}))
+    assert status == 2
+    assert "257 characters" in said
+
+
+def test_the_same_topic_for_both_is_refused(command: Command) -> None:
+    status, said = finish(command("generate", "--count", "1", TOPIC_METRIC="same", TOPIC_TOKEN="same"))
+    assert status == 1
+    assert "TOPIC_METRIC and TOPIC_TOKEN are both same" in said
+
+
+def test_a_synthetic_trace_is_replayed_with_the_totals_it_states(command: Command, tmp_path: Path) -> None:
+    trace, report = tmp_path / "made.csv", tmp_path / "report.json"
+    making = command("trace", str(trace), "--rows", "500", "--seed", "7")
+    totals = json.loads(making.communicate(timeout=30)[0])
+    assert finish(command("replay", str(trace), "--speed", "0", "--report", str(report)))[0] == 0
+    counts = read_report(report)
+    assert totals == {
+        "rows": counts["delivered"],
+        "prompt_tokens": counts["prompt_tokens"],
+        "completion_tokens": counts["completion_tokens"],
+    }

@@ -1,0 +1,187 @@
+"""What replay and generator make of their input: lawful events, the same ones each time."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from itertools import islice, pairwise
+from pathlib import Path
+
+import pytest
+from gpu_token_contracts import GpuMetric, TokenUsage, decode_gpu_metric, decode_token_usage, encode
+from gpu_token_producers.errors import ProducerError
+from gpu_token_producers.generator import pairs
+from gpu_token_producers.gpus import BUILT_IN_SEED, load_gpus
+from gpu_token_producers.replay import ReplayPlan, estimated_latency_ms, replay_events
+from gpu_token_producers.trace import BrokenRow, trace_id
+
+EXCERPT = Path(__file__).parent / "data" / "azure-llm-2023-code-excerpt.csv"
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def events(trace: Path = EXCERPT, *, interval: float = 5, repeat: int = 1) -> list[object]:
+    plan = ReplayPlan(
+        trace=trace,
+        trace_id=trace_id(trace),
+        model="code",
+        host="gpu-host-1",
+        gpus=load_gpus(BUILT_IN_SEED),
+        metrics_interval_seconds=interval,
+        repeat=repeat,
+    )
+    return list(replay_events(plan))
+
+
+def usages(of: list[object]) -> list[TokenUsage]:
+    return [event for event in of if isinstance(event, TokenUsage)]
+
+
+def metrics(of: list[object]) -> list[GpuMetric]:
+    return [event for event in of if isinstance(event, GpuMetric)]
+
+
+def write_trace(tmp_path: Path, *lines: str) -> Path:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *lines]))
+    return trace
+
+
+def test_the_seed_gpus_are_those_the_system_has_always_had() -> None:
+    gpus = load_gpus(BUILT_IN_SEED)
+    assert [
+        (gpu.gpu_index, gpu.name, gpu.mem_total_mb, gpu.power_w, gpu.price_per_hour_usd) for gpu in gpus
+    ] == [(0, "RTX 3090", 24576, 280, 0.85), (0, "A100 40GB", 40960, 210, 3.2)]
+    assert len({gpu.uuid for gpu in gpus}) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[]", "names no GPU"),
+        ("{", "cannot be used"),
+        ('[{"gpu_index": 0}]', "missing required field"),
+        ('[{"gpu_index": -1}]', "gpu_index"),
+        (None, "No such file"),
+    ],
+)
+def test_a_seed_file_that_cannot_be_used_is_named(content: str | None, said: str, tmp_path: Path) -> None:
+    seed = tmp_path / "gpus.json"
+    if content is not None:
+        seed.write_text(content)
+    with pytest.raises(ProducerError, match=said) as caught:
+        load_gpus(seed)
+    assert str(seed) in str(caught.value)
+
+
+def test_two_gpus_may_not_share_a_uuid(tmp_path: Path) -> None:
+    seed = tmp_path / "gpus.json"
+    seed.write_text(BUILT_IN_SEED.read_text().replace("GPU-a1000040", "GPU-3090a1f2").replace("0002", "0001"))
+    with pytest.raises(ProducerError, match="twice"):
+        load_gpus(seed)
+
+
+def test_a_replay_has_each_request_once_with_its_tokens() -> None:
+    sent = usages(events())
+    assert len(sent) == 200
+    assert sum(usage.prompt_tokens for usage in sent) == 414_215
+    assert sum(usage.completion_tokens for usage in sent) == 4_907
+    assert Counter(usage.gpu_uuid for usage in sent) == Counter(
+        {gpu.uuid: 100 for gpu in load_gpus(BUILT_IN_SEED)}
+    )
+
+
+def test_every_event_of_a_replay_keeps_the_contract() -> None:
+    for event in events():
+        if isinstance(event, GpuMetric):
+            assert decode_gpu_metric(encode(event)) == event
+        else:
+            assert isinstance(event, TokenUsage)
+            assert decode_token_usage(encode(event)) == event
+
+
+def test_the_same_trace_makes_the_same_events_wherever_it_lies(tmp_path: Path) -> None:
+    copy = tmp_path / "copy.csv"
+    copy.write_bytes(EXCERPT.read_bytes())
+    assert events(copy) == events()
+
+
+def test_ids_are_unique_even_when_repeated() -> None:
+    made = [*usages(events(repeat=3)), *metrics(events(repeat=3))]
+    assert len({event.event_id for event in made}) == len(made)
+    assert {event.event_id for event in usages(events())} <= {event.event_id for event in made}
+
+
+def test_a_repetition_is_the_same_later() -> None:
+    sent = usages(events(repeat=2))
+    first, second = sent[:200], sent[200:]
+    shift = second[0].ts - first[0].ts
+    assert shift == first[-1].ts - first[0].ts + timedelta(seconds=1)
+    assert all(late.ts - early.ts == shift for early, late in zip(first, second, strict=True))
+
+
+def test_events_come_in_event_time() -> None:
+    made = [*usages(events()), *metrics(events())]
+    in_order = [event.ts for event in events() if isinstance(event, TokenUsage | GpuMetric)]
+    assert in_order == sorted(event.ts for event in made)
+
+
+def test_each_gpu_reports_at_each_interval_until_the_last_request_is_covered() -> None:
+    made = events(interval=5)
+    first, last = usages(made)[0].ts, usages(made)[-1].ts
+    for gpu in load_gpus(BUILT_IN_SEED):
+        ticks = [metric.ts for metric in metrics(made) if metric.uuid == gpu.uuid]
+        assert ticks[0] == first
+        assert {later - earlier for earlier, later in pairwise(ticks)} == {timedelta(seconds=5)}
+        assert last <= ticks[-1] < last + timedelta(seconds=5)
+
+
+def test_utilization_is_the_share_of_the_interval_that_requests_took(tmp_path: Path) -> None:
+    trace = write_trace(tmp_path, "2023-11-16 18:00:00,2000,400", "2023-11-16 18:00:07,1,1")
+    busy_ms = estimated_latency_ms(2000, 400)
+    assert busy_ms == 1000
+    readings = [metric for metric in metrics(events(trace, interval=5)) if metric.name == "RTX 3090"]
+    assert [reading.utilization for reading in readings] == [0.0, 0.2, 0.0]
+    assert readings[1].power_w > readings[0].power_w
+    assert readings[1].mem_used_mb > readings[0].mem_used_mb
+
+
+def test_one_absurd_row_does_not_make_millions_of_readings(tmp_path: Path) -> None:
+    trace = write_trace(tmp_path, "2023-11-16 18:00:00,1,1", "2099-11-16 18:00:00,1,1")
+    assert len(metrics(events(trace))) < 10
+
+
+def test_rows_out_of_order_are_sent_all_the_same(tmp_path: Path) -> None:
+    trace = write_trace(tmp_path, "2023-11-16 18:00:10,1,1", "2023-11-16 18:00:00,2,2")
+    assert [usage.prompt_tokens for usage in usages(events(trace, repeat=2))] == [1, 2, 1, 2]
+
+
+def test_a_broken_row_is_reported_once_and_leaves_the_others_their_ids(tmp_path: Path) -> None:
+    trace = write_trace(tmp_path, "2023-11-16 18:00:00,1,1", "broken", "2023-11-16 18:00:01,2,2")
+    made = events(trace, repeat=2)
+    assert [event.line for event in made if isinstance(event, BrokenRow)] == [3]
+    rows = [(usage.event_id or "").split(":")[1] for usage in usages(made)]
+    assert rows == ["1", "3", "1", "3"]
+
+
+def test_the_generator_draws_the_same_values_for_the_same_seed() -> None:
+    def drawn(seed: int, run: str) -> list[tuple[GpuMetric, TokenUsage]]:
+        gpus = load_gpus(BUILT_IN_SEED)
+        return list(islice(pairs(gpus, seed=seed, run=run, host="h", model="m", now=lambda: NOW), 50))
+
+    assert drawn(1, "a") == drawn(1, "a")
+    values = [(usage.prompt_tokens, metric.utilization) for metric, usage in drawn(1, "a")]
+    assert values == [(usage.prompt_tokens, metric.utilization) for metric, usage in drawn(1, "b")]
+    assert values != [(usage.prompt_tokens, metric.utilization) for metric, usage in drawn(2, "a")]
+    ids = {event.event_id for run in "ab" for pair in drawn(1, run) for event in pair}
+    assert len(ids) == 200
+
+
+def test_generated_pairs_keep_the_contract_and_belong_together() -> None:
+    gpus = load_gpus(BUILT_IN_SEED)
+    made = islice(pairs(gpus, seed=3, run="r", host="h", model="m", now=lambda: NOW), 100)
+    for metric, usage in made:
+        assert decode_gpu_metric(encode(metric)) == metric
+        assert decode_token_usage(encode(usage)) == usage
+        assert (metric.uuid, metric.gpu_index, metric.host) == (
+            usage.gpu_uuid,
+            usage.gpu_index,
+            usage.host,
+        )
