@@ -18,6 +18,8 @@ class Reason(StrEnum):
     BAD_EXTRA = "bad_extra"
     UNKNOWN_VERSION = "unknown_version"
     UNKNOWN_TOPIC = "unknown_topic"
+    # The event is good by this contract, yet the store will never take it.
+    STORE_REFUSED = "store_refused"
 
 
 class InvalidEvent(ValueError):

@@ -23,6 +23,8 @@ class DlqHeader(StrEnum):
     SOURCE_TOPIC = "dlq.source_topic"
     SOURCE_PARTITION = "dlq.source_partition"
     SOURCE_OFFSET = "dlq.source_offset"
+    # Instead of a value that is too large even for the dead-letter topic; it still stands at its source.
+    VALUE_OMITTED_BYTES = "dlq.value_omitted_bytes"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,6 @@ from gpu_token_processor.pipeline.batch import Record, Refusal
 from gpu_token_processor.store.collections import DEAD_LETTERS
 from gpu_token_processor.store.contract import EventStore
 
-# Set when the value is too large even for the dead-letter topic; it still stands at its source.
-VALUE_OMITTED_BYTES = "dlq.value_omitted_bytes"
-
 _DELIVERY_SECONDS = 30.0
 _MAX_MESSAGE_BYTES = 16_777_216
 
@@ -62,7 +59,7 @@ class DeadLetterTopics:
             omitted, too_large = too_large, []
             for refusal in omitted:
                 size = len(refusal.record.value() or b"")
-                headers = [*_headers(refusal), (VALUE_OMITTED_BYTES, str(size))]
+                headers = [*_headers(refusal), (DlqHeader.VALUE_OMITTED_BYTES.value, str(size))]
                 self._produce(refusal, headers, None, too_large, failures)
             self._settle(failures)
             if too_large:

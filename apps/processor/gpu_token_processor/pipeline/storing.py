@@ -5,13 +5,11 @@ from dataclasses import dataclass, field
 
 import bson
 from bson.codec_options import CodecOptions
-from gpu_token_contracts import COLLECTION_GPU_METRICS
+from gpu_token_contracts import COLLECTION_GPU_METRICS, Reason
 
 from gpu_token_processor.documents import Document
 from gpu_token_processor.pipeline.batch import Refusal, Writes
 from gpu_token_processor.store.contract import DocumentsRefused, EventStore, InsertOutcome, RefusedDocument
-
-REFUSED_BY_STORE = "store_refused"
 
 _AS_READ = CodecOptions(tz_aware=True, document_class=dict)
 
@@ -33,7 +31,7 @@ def store_writes(store: EventStore, collection: str, writes: Writes) -> Stored:
         store.put_latest(_latest_of_each_gpu(writes.documents, {refusal.at for refusal in refused}))
     result = Stored(stored=outcome.stored, duplicates=len(outcome.duplicates))
     for index, message in sorted(refused, reverse=True):
-        result.refusals.append(Refusal(writes.records.pop(index), REFUSED_BY_STORE, message))
+        result.refusals.append(Refusal(writes.records.pop(index), Reason.STORE_REFUSED.value, message))
         del writes.documents[index]
     return result
 
