@@ -65,6 +65,7 @@ def test_names_relied_on_from_outside() -> None:
         "dlq.source_topic",
         "dlq.source_partition",
         "dlq.source_offset",
+        "dlq.value_omitted_bytes",
     ]
 
 

@@ -52,6 +52,9 @@ class Run:
         self._kafka = kafka
         self._report = report
         self._report_path = report_path
+        if report_path is not None:
+            # An unfinished report takes the place of an earlier run's before anything is sent.
+            report.write(report_path)
         self.stop = StopRequest()
         self.stop.listen()
         self.sender = Sender(kafka.bootstrap, self.stop, observers=(ProgressPrinter(report.run), *observers))

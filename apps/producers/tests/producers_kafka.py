@@ -40,6 +40,7 @@ class MockKafka:
                 "group.id": "test",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
+                "fetch.wait.max.ms": 10,
             }
         )
         try:

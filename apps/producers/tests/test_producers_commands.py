@@ -255,12 +255,23 @@ def test_what_cannot_be_replayed_is_refused(
     assert "Traceback" not in printed
 
 
-def test_a_report_that_cannot_be_written_is_a_sentence(command: Command, tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_sent(
+    command: Command, kafka: MockKafka, topics: tuple[str, str], tmp_path: Path
+) -> None:
     report = tmp_path / "missing" / "report.json"
     status, said = finish(command("replay", str(EXCERPT), "--speed", "0", "--report", str(report)))
     assert status == 1
     assert f"Report {report} cannot be written" in said
     assert "Traceback" not in said
+    assert kafka.read(topics[1]) == []
+
+
+def test_a_run_that_fails_leaves_no_earlier_report_behind(command: Command, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    assert finish(command("replay", str(EXCERPT), "--speed", "0", "--report", str(report)))[0] == 0
+    again = ["replay", str(EXCERPT), "--report", str(report), "--wait-seconds", "0"]
+    assert finish(command(*again, KAFKA_BOOTSTRAP="127.0.0.1:1"))[0] == 1
+    assert read_report(report)["sent"] == 0
 
 
 @pytest.mark.parametrize("name", ["MODEL", "PRODUCER_HOST"])

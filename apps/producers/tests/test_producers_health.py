@@ -1,10 +1,10 @@
 """The health check tells the truth about the loop and its deliveries."""
 
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
-from gpu_token_producers import heartbeat as heartbeat_module
 from gpu_token_producers.counts import Totals
 from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.health import main, problem
@@ -63,7 +63,7 @@ def test_no_heartbeat_and_a_broken_one_are_unhealthy(path: Path) -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     moment = [NOW]
-    monkeypatch.setattr(heartbeat_module.time, "monotonic", lambda: moment[0])
+    monkeypatch.setattr(time, "monotonic", lambda: moment[0])
     return moment
 
 
