@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -33,12 +32,9 @@ def up(
     names: Annotated[list[str] | None, typer.Argument(metavar="[MACHINE]...", help="Default: all.")] = None,
 ) -> None:
     """Bring the machines up, repairing what is broken."""
-    begun = time.monotonic()
     with _environment() as environment:
         environment.up(names or [])
-        changes, seconds = environment.report.changes, time.monotonic() - begun
-        outcome = f"{changes} changes" if changes else "nothing to change"
-        environment.report.note(f"lab {environment.settings.name} is up: {outcome}, {seconds:.1f} s")
+        environment.report.outcome(f"lab {environment.settings.name} is up")
 
 
 @app.command()
@@ -46,6 +42,7 @@ def down() -> None:
     """Take everything down and leave nothing but the cache."""
     with _environment() as environment:
         environment.down()
+        environment.report.outcome(f"lab {environment.settings.name} is down")
 
 
 @app.command(name="status")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -90,7 +91,7 @@ class Environment:
         shutil.rmtree(self.settings.state, ignore_errors=True)
         folder = self.settings.state.parent
         engine.stop_if_ours(folder, self.report)
-        if folder.exists() and not any(folder.iterdir()):
+        with contextlib.suppress(OSError):  # other environments have theirs in it
             folder.rmdir()
 
     def stop(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
@@ -13,11 +14,16 @@ from lab.report import Report
 
 @contextmanager
 def held(folder: Path, report: Report) -> Iterator[None]:
-    """Hold the lock on a folder, which is made if need be; waits for another command to end."""
+    """Hold the lock on a folder; waits for another command to end.
+
+    The folder is made if need be, and removed in the end if it is empty.
+    """
     descriptor = _acquire(folder, report)
     try:
         yield
     finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
         os.close(descriptor)
 
 

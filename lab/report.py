@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from rich.console import Console
 from rich.markup import escape
 
@@ -12,16 +14,22 @@ class Report:
     def __init__(self) -> None:
         self._console = Console(highlight=False)
         self._errors = Console(highlight=False, stderr=True)
-        self.changes = 0
+        self._begun = time.monotonic()
+        self._changes = 0
 
     def changed(self, text: str) -> None:
         """A step that changed something."""
-        self.changes += 1
+        self._changes += 1
         self._console.print(f"[green]+[/] {escape(text)}", soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Something worth knowing that changed nothing."""
         self._console.print(f"[dim]·[/] {escape(text)}", soft_wrap=True)
+
+    def outcome(self, text: str) -> None:
+        """The last line: what was reached, with how many changes, in what time."""
+        changes = f"{self._changes} changes" if self._changes else "nothing to change"
+        self.note(f"{text}: {changes}, {time.monotonic() - self._begun:.1f} s")
 
     def failed(self, sentence: str) -> None:
         """The sentence that ends the command."""

@@ -110,7 +110,7 @@ def test_a_lock_outlives_the_removal_of_its_folder(tmp_path: Path) -> None:
         order.append("first")
     thread.join(5)
     assert order == ["first", "second"]
-    assert folder.is_dir()
+    assert not folder.exists()
 
 
 def test_keys_are_made_once_and_host_keys_forgotten_on_request(tmp_path: Path) -> None:
