@@ -86,10 +86,12 @@ class Writer:
             raise self._failure
 
     def _wait(self, condition: Callable[[], bool], timeout_seconds: float) -> bool:
+        def settled() -> bool:
+            return condition() or self._failure is not None or self._stop.is_set()
+
         with self._changed:
-            return self._changed.wait_for(
-                lambda: condition() or self._failure is not None, timeout_seconds
-            ) and (condition())
+            self._changed.wait_for(settled, timeout_seconds)
+            return condition()
 
     def _run(self) -> None:
         try:
