@@ -82,7 +82,9 @@ def test_everything_is_stored_once_and_committed(kafka: MockKafka) -> None:
         until(lambda: len(store.collections.get("token_usage", {})) == 300, "all stored")
         until(lambda: len(store.collections.get("gpu_metrics", {})) == 40, "all metrics stored")
         until(lambda: committed(kafka) == 300, "all committed")
-        until(lambda: bool(processor.state.lags) and not sum(lag[2] for lag in processor.state.lags), "no lag")
+        until(
+            lambda: bool(processor.state.lags) and not sum(lag[2] for lag in processor.state.lags), "no lag"
+        )
         assert processor.state.assigned_partitions == 8
         assert processor.value("gpu_token_events_stored_total", collection="token_usage") == 300
         assert processor.value("gpu_token_events_consumed_total", topic=TOPIC_TOKEN) == 300
