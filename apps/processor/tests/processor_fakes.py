@@ -2,16 +2,18 @@
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import bson
 from bson.codec_options import CodecOptions
 from confluent_kafka import Message
+from gpu_token_processor.cost import Reading, UsageRow
 from gpu_token_processor.documents import Document
 from gpu_token_processor.pipeline.batch import Record, Refusal
 from gpu_token_processor.store.contract import DocumentsRefused, InsertOutcome, RefusedDocument
+from gpu_token_processor.store.reads import DeadLetterCount, Range, Selection
 
 TOPIC_METRIC = "gpu.metrics.v1"
 TOPIC_TOKEN = "token.usage.v1"
@@ -139,3 +141,75 @@ class FakeSink:
         if self.failures:
             raise self.failures.pop(0)
         self.sent += refusals
+
+
+class FakeReads:
+    """Reads over a FakeStore, in plain Python."""
+
+    def __init__(self, store: FakeStore, gpus: Sequence[Document] = ()) -> None:
+        self._store = store
+        self._gpus = gpus
+
+    def _all(self, collection: str) -> list[Document]:
+        return list(self._store.collections.get(collection, {}).values())
+
+    def latest_event_time(self) -> datetime | None:
+        """See Reads."""
+        return max(
+            (event["ts"] for event in self._all("gpu_metrics") + self._all("token_usage")), default=None
+        )
+
+    def readings(self, during: Range, of: Selection) -> Iterator[Reading]:
+        """See Reads."""
+        found = [
+            event for event in self._all("gpu_metrics") if _selected(event, during, of._replace(model=None))
+        ]
+        for event in sorted(found, key=lambda event: event["ts"]):
+            yield Reading._make(event.get(name) for name in Reading._fields)
+
+    def usage(self, during: Range, of: Selection) -> list[UsageRow]:
+        """See Reads."""
+        return [
+            UsageRow(
+                event["model"],
+                event.get("host"),
+                event["gpu_index"],
+                event.get("gpu_uuid"),
+                1,
+                event["prompt_tokens"],
+                event["completion_tokens"],
+            )
+            for event in self._all("token_usage")
+            if _selected(event, during, of)
+        ]
+
+    def inventory_prices_usd(self) -> dict[str, float]:
+        """See Reads."""
+        return {gpu["name"]: gpu["price_per_hour_usd"] for gpu in self._gpus}
+
+    def latest_readings(self, host: str | None, name: str | None) -> list[Document]:
+        """See Reads."""
+        return [
+            {**document, "_id": gpu_id}
+            for gpu_id, document in sorted(self._store.latest.items())
+            if host in (None, document.get("host")) and name in (None, document.get("name"))
+        ]
+
+    def dead_letters(self) -> list[DeadLetterCount]:
+        """See Reads."""
+        notes: dict[tuple[str, str], list[datetime]] = {}
+        for note in self._all("dead_letters"):
+            notes.setdefault((note["topic"], note["reason"]), []).append(note["ts"])
+        return sorted(DeadLetterCount(*key, len(times), max(times)) for key, times in notes.items())
+
+    def ping(self) -> None:
+        """See Reads."""
+
+
+def _selected(event: Document, during: Range, of: Selection) -> bool:
+    wanted = {key: value for key, value in of._asdict().items() if value is not None}
+    return (
+        all(event.get(key) == value for key, value in wanted.items())
+        and (during.start is None or event["ts"] >= during.start)
+        and (during.end is None or event["ts"] < during.end)
+    )

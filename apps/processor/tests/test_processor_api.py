@@ -1,0 +1,350 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from gpu_token_contracts import TOPICS
+from gpu_token_processor.api.answers import Answers
+from gpu_token_processor.api.app import Parts, create_app
+from gpu_token_processor.api.models import ConsumerHealth, FullHealthAnswer, HealthAnswer
+from gpu_token_processor.metrics import Metrics
+from gpu_token_processor.pipeline.dead_letters import dead_letter
+from gpu_token_processor.pipeline.decoding import Decoder
+from gpu_token_processor.pipeline.storing import store_writes
+from processor_fakes import NOW, TOPIC_METRIC, FakeReads, FakeSink, FakeStore, metric, record, usage
+from pymongo.errors import ServerSelectionTimeoutError
+
+SEEDS = [{"name": "RTX 3090", "price_per_hour_usd": 0.85}, {"name": "A100 40GB", "price_per_hour_usd": 3.2}]
+PROBLEM = "application/problem+json"
+
+
+class Stage:
+    """A store, its API and events that come to it."""
+
+    def __init__(self) -> None:
+        self.store = FakeStore()
+        self.reads = FakeReads(self.store, SEEDS)
+        self.reasons: list[str] = []
+        self._offset = 0
+        answers = Answers(self.reads, 30, 30, 0.85, price_per_kwh_usd=0.2)
+        parts = Parts(answers, Metrics(), self._health, self._health, self._full_health)
+        self.client = TestClient(create_app(parts), raise_server_exceptions=False)
+
+    def _health(self) -> HealthAnswer:
+        return HealthAnswer(status="unhealthy" if self.reasons else "ok", reasons=self.reasons)
+
+    def _full_health(self) -> FullHealthAnswer:
+        return FullHealthAnswer(
+            **self._health().model_dump(),
+            version="0",
+            consumer=ConsumerHealth(
+                phase="running", seconds_since_poll=0.1, assigned_partitions=6, lag_events=0, paused=False
+            ),
+            kafka=None,
+            mongodb=None,
+            dead_letter_guard=None,
+        )
+
+    def send(self, topic: str, *events: dict[str, Any] | bytes) -> None:
+        """Through the data path, one after the other."""
+        decoder = Decoder(TOPICS, timedelta(days=3650), timedelta(minutes=10), lambda: NOW)
+        for event in events:
+            batch = decoder.decode([record(event, self._offset, topic=topic)])
+            for collection, writes in batch.writes.items():
+                store_writes(self.store, collection, writes)
+            dead_letter(FakeSink(), self.store, batch.refusals, lambda: NOW)
+            self._offset += 1
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        """The answer, which must be a good one."""
+        response = self.client.get(path, params=parameters)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+def at(seconds: float) -> str:
+    return (NOW - timedelta(minutes=1) + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+def thirty_seconds(stage: Stage) -> None:
+    """The worked example of docs/cost-model.md: a reading each second, two usage events a second."""
+    stage.send(TOPIC_METRIC, *(metric(ts=at(second)) for second in range(-1, 30)))
+    stage.send("token.usage.v1", *(usage(ts=at(half / 2)) for half in range(60)))
+
+
+EXAMPLE = {"start": at(0), "end": at(30)}
+
+
+def test_worked_example(stage: Stage) -> None:
+    thirty_seconds(stage)
+    answer = stage.get("/cost", **EXAMPLE)
+    assert answer["window"] == {
+        "start": "2026-01-01T11:59:00Z",
+        "end": "2026-01-01T11:59:30Z",
+        "seconds": 30.0,
+        "chosen_by": "request",
+    }
+    assert answer["reason"] is None
+    assert answer["tokens"]["total_tokens"] == 86_400
+    assert answer["gpu_seconds"] == 30
+    assert answer["wall_clock"]["cost_per_token_usd"] == pytest.approx(8.198e-8, rel=1e-3)
+    assert answer["wall_clock"]["cost_per_million_tokens_usd"] == pytest.approx(0.08198, rel=1e-3)
+    assert answer["utilization_weighted"]["cost_per_million_tokens_usd"] == pytest.approx(0.04099, rel=1e-3)
+    assert answer["energy"]["energy_kwh"] == pytest.approx(0.0023333, rel=1e-4)
+    assert answer["energy"]["cost_usd"] == pytest.approx(0.00046667, rel=1e-4)
+    assert answer["models"][0]["wall_clock"]["cost_usd"] == pytest.approx(answer["wall_clock"]["cost_usd"])
+    assert answer["gpus"][0]["total_tokens"] == 86_400
+
+
+def test_the_default_window_ends_with_the_latest_event_not_with_the_clock(stage: Stage) -> None:
+    thirty_seconds(stage)
+    answer = stage.get("/cost")
+    assert answer["window"]["chosen_by"] == "latest_event"
+    assert answer["window"]["end"] == "2026-01-01T11:59:29.501000Z"
+    assert answer["window"]["seconds"] == 30
+    assert answer["tokens"]["events"] == 60
+
+
+def test_the_order_of_arrival_changes_nothing(stage: Stage) -> None:
+    stage.send("token.usage.v1", *(usage(ts=at(half / 2)) for half in reversed(range(60))))
+    stage.send(TOPIC_METRIC, *(metric(ts=at(second)) for second in range(29, -2, -1)))
+    assert stage.get("/cost", **EXAMPLE)["wall_clock"]["cost_per_token_usd"] == pytest.approx(
+        8.198e-8, rel=1e-3
+    )
+
+
+def test_two_gpus_of_index_0_have_each_its_price(stage: Stage) -> None:
+    stage.send(TOPIC_METRIC, metric(ts=at(0)), metric(ts=at(0), name="A100 40GB", price_per_hour_usd=None))
+    answer = stage.get("/cost", **EXAMPLE)
+    assert [(gpu["gpu_id"], gpu["price_source"]) for gpu in answer["gpus"]] == [
+        ("gpu-a/0/A100 40GB", "inventory"),
+        ("gpu-a/0/RTX 3090", "event"),
+    ]
+    assert answer["wall_clock"]["cost_usd"] == pytest.approx((3.2 + 0.85) * 30 / 3600)
+    assert answer["idle_usd"] == answer["wall_clock"]["cost_usd"]
+
+
+@pytest.mark.parametrize(
+    ("topic", "event", "reason", "cost_usd"),
+    [
+        (None, None, "no_events", None),
+        ("token.usage.v1", usage(ts=at(1)), "no_gpu_metrics", None),
+        (TOPIC_METRIC, metric(ts=at(0)), "no_tokens", pytest.approx(0.85 * 30 / 3600)),
+    ],
+)
+def test_no_division_without_tokens(
+    stage: Stage, topic: str | None, event: dict[str, Any], reason: str, cost_usd: float | None
+) -> None:
+    if topic:
+        stage.send(topic, event)
+    answer = stage.get("/cost", **EXAMPLE)
+    assert answer["reason"] == reason
+    assert answer["wall_clock"]["cost_usd"] == cost_usd
+    assert answer["wall_clock"]["cost_per_token_usd"] is None
+
+
+def test_an_empty_range_is_said(stage: Stage) -> None:
+    thirty_seconds(stage)
+    for path in ("/cost", "/usage", "/throughput"):
+        assert stage.get(path, start=at(30), end=at(0))["reason"] == "empty_range"
+
+
+def test_energy_without_a_price_is_null() -> None:
+    answer = Answers(FakeReads(FakeStore()), 30, 30, 0.85, None)
+    assert answer._energy([], 1).cost_usd is None
+
+
+def test_usage_of_everything_and_of_a_range(stage: Stage) -> None:
+    thirty_seconds(stage)
+    stage.send("token.usage.v1", usage(ts=at(-40), model="mixtral", prompt_tokens=1, completion_tokens=2))
+    everything = stage.get("/usage")
+    assert everything["window"]["chosen_by"] == "everything"
+    assert everything["totals"] == {
+        "events": 61,
+        "prompt_tokens": 60_001,
+        "completion_tokens": 26_402,
+        "total_tokens": 86_403,
+    }
+    assert [item["model"] for item in everything["items"]] == ["llama-3-70b", "mixtral"]
+    assert stage.get("/usage", start=at(0))["totals"]["events"] == 60
+    assert stage.get("/usage", end=at(0))["totals"]["events"] == 1
+    assert stage.get("/usage", model="mixtral")["totals"]["events"] == 1
+    assert stage.get("/usage", host="gpu-b")["reason"] == "no_events"
+    assert stage.get("/usage", gpu_index=0)["totals"]["events"] == 61
+
+
+def test_a_range_holds_its_start_and_not_its_end(stage: Stage) -> None:
+    stage.send("token.usage.v1", usage(ts=at(0)), usage(ts=at(30)))
+    assert stage.get("/usage", **EXAMPLE)["totals"]["events"] == 1
+    assert stage.get("/usage", start="2026-01-01T12:59:00+01:00", end=at(30))["totals"]["events"] == 1
+
+
+def test_pages(stage: Stage) -> None:
+    stage.send("token.usage.v1", *(usage(model=f"m-{number}") for number in range(5)))
+    seen, cursor = [], None
+    for _ in range(3):
+        page = stage.get("/usage", limit=2, **({"cursor": cursor} if cursor else {}))
+        seen += [item["model"] for item in page["items"]]
+        assert page["totals"]["events"] == 5
+        cursor = page["next_cursor"]
+    assert seen == [f"m-{number}" for number in range(5)]
+    assert cursor is None
+
+
+def test_throughput(stage: Stage) -> None:
+    thirty_seconds(stage)
+    answer = stage.get("/throughput", **EXAMPLE)
+    assert (answer["events_per_second"], answer["total_tokens_per_second"]) == (2, 2880)
+    assert stage.get("/throughput", model="other", **EXAMPLE)["total_tokens_per_second"] == 0
+
+
+def test_gpu_info_before_and_after_the_first_metric(stage: Stage) -> None:
+    assert stage.get("/gpu/info") == {"latest": None, "items": [], "next_cursor": None}
+    stage.send(
+        TOPIC_METRIC,
+        metric(ts=at(1), rack="r-7"),
+        metric(ts=at(0), power_w=1),
+        metric(ts=at(-60), name="A100 40GB", host="gpu-b"),
+    )
+    answer = stage.get("/gpu/info")
+    assert [gpu["gpu_id"] for gpu in answer["items"]] == ["gpu-a/0/RTX 3090", "gpu-b/0/A100 40GB"]
+    assert [gpu["reporting"] for gpu in answer["items"]] == [True, False]
+    first = answer["items"][0]
+    assert answer["latest"] == first
+    assert (first["ts"], first["power_w"], first["rack"]) == ("2026-01-01T11:59:01Z", 280, "r-7")
+    assert first["source"] == {"topic": TOPIC_METRIC, "partition": 0, "offset": 0}
+    assert [gpu["host"] for gpu in stage.get("/gpu/info", host="gpu-b")["items"]] == ["gpu-b"]
+    assert stage.get("/gpu/info", name="H100")["items"] == []
+    assert stage.get("/gpu/info", limit=1)["next_cursor"] == "gpu-a/0/RTX 3090"
+    assert stage.get("/gpu/info", cursor="gpu-a/0/RTX 3090")["items"][0]["host"] == "gpu-b"
+
+
+def test_gpu_info_shows_whatever_is_stored(stage: Stage) -> None:
+    from bson import Decimal128, ObjectId
+
+    stage.store.latest["x"] = {
+        "ts": datetime(2026, 1, 1, tzinfo=UTC),
+        "gpu_id": "x",
+        "odd": [ObjectId(b"0" * 12), {"deep": Decimal128("1.5")}, float("nan")],
+    }
+    assert stage.get("/gpu/info")["items"][0]["odd"] == ["30" * 12, {"deep": "1.5"}, "nan"]
+
+
+def test_dead_letters(stage: Stage) -> None:
+    assert stage.get("/dead-letters") == {"total": 0, "items": []}
+    other = Stage()
+    other.send("token.usage.v1", b"{", b"]", usage(prompt_tokens=-1))
+    answer = other.get("/dead-letters")
+    assert answer["total"] == 3
+    assert [
+        (item["topic"], item["dlq_topic"], item["reason"], item["events"]) for item in answer["items"]
+    ] == [
+        ("token.usage.v1", "token.usage.v1.dlq", "invalid_json", 2),
+        ("token.usage.v1", "token.usage.v1.dlq", "out_of_range", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "parameter"),
+    [
+        ("/cost", {"start": "yesterday"}, "start"),
+        ("/cost", {"start": "2026-01-01T12:00:00"}, "start"),
+        ("/cost", {"start": "2026-02-30T12:00:00Z"}, "start"),
+        ("/cost", {"start": "1767268800"}, "start"),
+        ("/cost", {"begin": "2026-01-01T12:00:00Z"}, "begin"),
+        ("/usage", {"limit": "0"}, "limit"),
+        ("/usage", {"limit": "many"}, "limit"),
+        ("/usage", {"gpu_index": "-1"}, "gpu_index"),
+        ("/usage", {"model": ""}, "model"),
+        ("/usage", {"model": "x" * 257}, "model"),
+        ("/gpu/info", {"id": "0"}, "id"),
+        ("/dead-letters", {"topic": "t"}, "topic"),
+        ("/health", {"x": "1"}, "x"),
+    ],
+)
+def test_a_bad_parameter_is_named(
+    stage: Stage, path: str, parameters: dict[str, str], parameter: str
+) -> None:
+    response = stage.client.get(path, params=parameters)
+    assert response.status_code == 422
+    assert response.headers["content-type"] == PROBLEM
+    problem = response.json()
+    assert problem["errors"][0]["parameter"] == parameter
+    assert problem["detail"].startswith(f"{parameter}: ")
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+        "2016-12-31T23:59:60Z",
+        "2026-01-01t00:00:00.1z",
+    ],
+)
+def test_every_time_of_rfc_3339_is_taken(stage: Stage, time: str) -> None:
+    stage.get("/cost", start=time)
+    stage.get("/usage", end=time)
+
+
+def test_errors_are_problems(stage: Stage) -> None:
+    for response, status in (
+        (stage.client.get("/nothing"), 404),
+        (stage.client.post("/cost"), 405),
+    ):
+        assert (response.status_code, response.headers["content-type"]) == (status, PROBLEM)
+        assert response.json()["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ServerSelectionTimeoutError("mongo-1:27017"), 503), (KeyError("x"), 500)]
+)
+def test_what_is_inside_stays_inside(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(stage.reads, "usage", fail)
+    response = stage.client.get("/usage")
+    assert (response.status_code, response.headers["content-type"]) == (status, PROBLEM)
+    assert "mongo-1" not in response.text
+    assert "Traceback" not in response.text
+
+
+def test_health(stage: Stage) -> None:
+    for path in ("/health", "/health/live", "/health/ready"):
+        assert stage.get(path)["status"] == "ok"
+    stage.reasons = ["mongodb: no answer for 15 s"]
+    for path in ("/health", "/health/live", "/health/ready"):
+        response = stage.client.get(path)
+        assert response.status_code == 503
+        assert response.json()["reasons"] == ["mongodb: no answer for 15 s"]
+
+
+def test_metrics_and_dashboard(stage: Stage) -> None:
+    stage.get("/usage")
+    stage.client.get("/no/such/path")
+    text = stage.client.get("/metrics").text
+    assert 'gpu_token_http_request_seconds_count{route="/usage",status="200"} 1.0' in text
+    assert 'route="unknown",status="404"' in text
+    page = stage.client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "http://" not in page.text.replace("http://www.w3.org", "")
+    assert "https://" not in page.text
+
+
+def test_openapi_has_examples_and_problems(stage: Stage) -> None:
+    document = stage.get("/openapi.json")
+    assert {"/gpu/info", "/usage", "/cost", "/throughput", "/dead-letters", "/health"} <= document[
+        "paths"
+    ].keys()
+    for path, operations in document["paths"].items():
+        assert PROBLEM in operations["get"]["responses"]["default"]["content"], path
+    for schema in ("CostAnswer", "UsageAnswer"):
+        assert document["components"]["schemas"][schema]["examples"]
