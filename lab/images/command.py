@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lab.images.errors import ImageError
 
-LAST_LINES = 12
+LAST_LINES = 20
 
 
 def run(

@@ -16,7 +16,9 @@ def classes(libs: Path) -> set[str]:
     found: set[str] = set()
     for jar in libs.glob("*.jar"):
         with zipfile.ZipFile(jar) as archive:
-            found.update(name[:-6].replace("/", ".") for name in archive.namelist() if name.endswith(".class"))
+            found.update(
+                name[:-6].replace("/", ".") for name in archive.namelist() if name.endswith(".class")
+            )
     return found
 
 
