@@ -29,6 +29,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise FleetError(
+                    [f"line {key_node.start_mark.line + 1} has a key that is no text: rename it."]
+                )
             if key in seen:
                 raise FleetError(
                     [f"{key} stands twice in one place (line {key_node.start_mark.line + 1}): remove one."]
@@ -56,6 +60,8 @@ def parse(data: Any) -> Fleet:
 def _read(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise FleetError([f"byte {error.start} is not UTF-8: save the file as UTF-8."]) from error
     except OSError as error:
         raise FleetError(
             [f"{path} cannot be read ({error.strerror}): give the path of fleet.yml."]
@@ -65,3 +71,5 @@ def _read(path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise FleetError([f"line {line} is not YAML ({error.problem}): correct it."]) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise FleetError([f"the file is not YAML ({' '.join(str(error).split())}): correct it."]) from error

@@ -57,12 +57,13 @@ class Environment:
         network.require_usable(self.settings)
         existing = self._existing()
         chosen = images.ensure(self.settings.cache, self.settings.image_mode, self.fleet, self.report.note)
-        network.ensure(self.settings, self.report)
+        cut_off = network.ensure(self.settings, self.report)
         for name in [] if names else [name for name in existing if name not in roles]:
             self._remove(existing.pop(name))
-        broken = [machine.name for machine in existing.values() if machine.state in ("created", "dead")]
-        for name in broken:
-            machines.remove(self.settings, existing.pop(name).name, keep_data=True)
+        for machine in list(existing.values()):
+            # Never started, half removed, or made for a network that is gone: beyond repair.
+            if cut_off or machine.state in ("created", "dead"):
+                machines.remove(self.settings, existing.pop(machine.name).name, keep_data=True)
         missing = [name for name in wanted if name not in existing]
         plan = self._plan(missing, existing)
         self._firewall(existing, plan)

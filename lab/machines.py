@@ -173,14 +173,10 @@ def run_in(settings: Settings, machine: str, *command: str) -> str | None:
     return None if done.returncode else done.stdout.decode(errors="replace").strip()
 
 
-def remove_leftovers(settings: Settings) -> bool:
-    """Remove every volume of the environment; True if there were any."""
-    names = shell.run(
-        ["docker", "volume", "ls", "--quiet", f"--filter=label={LABEL}={settings.name}"]
-    ).split()
-    if names:
+def remove_leftovers(settings: Settings) -> None:
+    """Remove every volume that the environment still has."""
+    if names := _volumes(settings):
         shell.run(["docker", "volume", "rm", *names])
-    return bool(names)
 
 
 def require_own(settings: Settings, found: dict[str, Machine]) -> None:
@@ -194,7 +190,12 @@ def require_own(settings: Settings, found: dict[str, Machine]) -> None:
 
 
 def _remove_volumes(settings: Settings, machine: str, disks: dict[str, str]) -> None:
-    for purpose in disks:
-        name = settings.volume(machine, purpose)
-        if shell.succeeds(["docker", "volume", "inspect", name]):
-            shell.run(["docker", "volume", "rm", name])
+    own = _volumes(settings, f"--filter=label={LABEL}.machine={machine}")
+    names = [name for purpose in disks if (name := settings.volume(machine, purpose)) in own]
+    if names:
+        shell.run(["docker", "volume", "rm", *names])
+
+
+def _volumes(settings: Settings, *filters: str) -> list[str]:
+    command = ["docker", "volume", "ls", "--quiet", f"--filter=label={LABEL}={settings.name}", *filters]
+    return shell.run(command).split()

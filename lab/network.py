@@ -33,10 +33,10 @@ def require_usable(settings: Settings) -> bool:
     return False
 
 
-def ensure(settings: Settings, report: Report) -> None:
-    """The network with the environment's subnet."""
+def ensure(settings: Settings, report: Report) -> bool:
+    """The network with the environment's subnet; True if it had to be made."""
     if require_usable(settings):
-        return
+        return False
     shell.run(
         [
             "docker",
@@ -50,6 +50,7 @@ def ensure(settings: Settings, report: Report) -> None:
         ]
     )
     report.changed(f"network {settings.subnet}")
+    return True
 
 
 def remove(settings: Settings, report: Report) -> None:

@@ -28,7 +28,8 @@ class Report:
 
     def outcome(self, text: str) -> None:
         """The last line: what was reached, with how many changes, in what time."""
-        changes = f"{self._changes} changes" if self._changes else "nothing to change"
+        plural = "" if self._changes == 1 else "s"
+        changes = f"{self._changes} change{plural}" if self._changes else "nothing to change"
         self.note(f"{text}: {changes}, {time.monotonic() - self._begun:.1f} s")
 
     def failed(self, sentence: str) -> None:

@@ -180,6 +180,15 @@ def test_a_half_made_machine_is_made_anew(lab: Lab) -> None:
     assert lab.on("processor-1", "true").returncode == 0
 
 
+def test_a_fleet_whose_network_is_gone_is_made_anew(lab: Lab) -> None:
+    lab.on("kafka-1", "echo kept > /srv/data")
+    docker("kill", *map(container, sorted(MACHINES)))
+    docker("network", "rm", f"gpu-token-{ENVIRONMENT['LAB_NAME']}")
+    lab.ok("up")
+    assert lab.on("kafka-1", "cat /srv/data").stdout == "kept\n"
+    assert "nothing to change" in lab.ok("up")
+
+
 def test_lost_state_is_written_again(lab: Lab) -> None:
     shutil.rmtree(lab.state)
     assert "given its keys again" in lab.ok("up")

@@ -291,6 +291,25 @@ def test_whatever_a_role_holds_is_a_fleet_or_sentences(role: str, key: str, valu
     assert all(sentence.endswith(".") and sentence.isprintable() for sentence in sentences(data))
 
 
+@given(
+    text=st.text(alphabet=st.characters(codec="utf-8")) | st.text(alphabet="{}[]&*!?:-,'\"#|>%@ \nab1.~\t")
+)
+def test_whatever_the_file_holds_is_a_fleet_or_sentences(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "fleet.yml"
+    path.write_text(text)
+    with pytest.raises(FleetError):
+        load(path)
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.yml"
+    path.write_bytes(b"project: \xff\n")
+    with pytest.raises(FleetError, match="byte 9 is not UTF-8"):
+        load(path)
+
+
 def test_check_prints_a_line_for_each_error(tmp_path: Path) -> None:
     path = tmp_path / "fleet.yml"
     path.write_text(yaml.safe_dump(changed("roles/kafka/count", 0) | {"colour": "red"}))
