@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from lab.images.errors import ImageError
 from lab.images.mirror import debian_mirrors
-from lab.images.recipe import ENGINE_PREFIX, Recipe
+from lab.images.recipe import CONTEXTS, ENGINE_PREFIX, Recipe
 from lab.images.reference import version_numbers
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 SUITE = "trixie"
 SUITE_PYTHON = (3, 13)
 OLDEST_KAFKA = (4, 0, 0)
-MONGO_STAND_IN = "0.7.0b3"
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,19 @@ def services(fleet: "Fleet") -> Services:
     return Services(
         python=python,
         kafka=Recipe("kafka", "apache/kafka", version, {"KAFKA_VERSION": version}, foundation),
-        mongo=Recipe("mongo", "secantusdb/mongo-compat", MONGO_STAND_IN, {"VERSION": MONGO_STAND_IN}, python),
+        mongo=Recipe(
+            "mongo", "secantusdb/mongo-compat", _locked("secantusdb"), {"PYTHON_MINOR": minor}, python
+        ),
     )
+
+
+def _locked(package: str) -> str:
+    """The version that the mongo image's requirements pin."""
+    for line in (CONTEXTS / "mongo" / "requirements.in").read_text().splitlines():
+        name, _, version = line.partition("==")
+        if name == package:
+            return version
+    raise ImageError(f"{package} is not pinned in the mongo image's requirements.in.")
 
 
 def _dotted(numbers: tuple[int, ...]) -> str:
