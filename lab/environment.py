@@ -207,7 +207,9 @@ class Environment:
     def _publish(self) -> None:
         """Tell SSH and the EC2 API which machines there are."""
         existing = self._existing()
-        self.keys.write_known_hosts({machine.name: machine.address for machine in existing.values()})
+        addresses = {machine.name: machine.address for machine in existing.values()}
+        self.keys.write_known_hosts(addresses)
+        self.keys.write_config(addresses)
         ec2.ensure_server(self.settings, self.report)
         ec2.register(
             ec2.client(self.settings),

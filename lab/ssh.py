@@ -35,6 +35,7 @@ class Keys:
         self.folder = state / "ssh"
         self.private = self.folder / "id_ed25519"
         self.known_hosts = self.folder / "known_hosts"
+        self.config = self.folder / "config"
 
     def operator_public(self) -> str:
         """The operator's public key, made at the first call."""
@@ -56,27 +57,20 @@ class Keys:
         lines = [f"{address} {self.host_key(name)[1]}" for name, address in sorted(machines.items())]
         self.known_hosts.write_text("".join(f"{line}\n" for line in lines))
 
+    def write_config(self, machines: Mapping[str, IPv4Address]) -> None:
+        """Write the configuration with which `ssh -F` and other tools find the machines by name."""
+        lines = [
+            line
+            for name, address in sorted(machines.items())
+            for line in (f"Host {name}", f"  HostName {address}")
+        ]
+        lines += ["Host *", *(f"  {name} {value}" for name, value in self._options().items())]
+        self.config.write_text("".join(f"{line}\n" for line in lines))
+
     def command(self, address: IPv4Address, *remote: str) -> list[str]:
         """The ssh command for a machine; ``remote`` is run there word for word."""
-        return [
-            "ssh",
-            "-i",
-            str(self.private),
-            "-o",
-            f"UserKnownHostsFile={self.known_hosts}",
-            "-o",
-            "GlobalKnownHostsFile=/dev/null",
-            "-o",
-            "StrictHostKeyChecking=yes",
-            "-o",
-            "IdentitiesOnly=yes",
-            "-o",
-            "LogLevel=ERROR",
-            "-o",
-            "ConnectTimeout=5",
-            f"{USER}@{address}",
-            *([shlex.join(remote)] if remote else []),
-        ]
+        options = [word for name, value in self._options().items() for word in ("-o", f"{name}={value}")]
+        return ["ssh", *options, str(address), *([shlex.join(remote)] if remote else [])]
 
     def knock(self, address: IPv4Address) -> Answer:
         """Whether the machine lets the operator in."""
@@ -85,6 +79,18 @@ class Keys:
             return Answer.WELCOME
         refused = any(words in done.stderr for words in _REFUSALS)
         return Answer.REFUSED if refused else Answer.SILENT
+
+    def _options(self) -> dict[str, str]:
+        return {
+            "User": USER,
+            "IdentityFile": str(self.private),
+            "IdentitiesOnly": "yes",
+            "UserKnownHostsFile": str(self.known_hosts),
+            "GlobalKnownHostsFile": "/dev/null",
+            "StrictHostKeyChecking": "yes",
+            "ConnectTimeout": "5",
+            "LogLevel": "ERROR",
+        }
 
     def _host(self, machine: str) -> Path:
         return self.folder / f"{machine}_host_ed25519"
