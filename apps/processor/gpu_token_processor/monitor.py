@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gpu_token_processor.store.failures import brief
+
 log = logging.getLogger(__name__)
 
 _INTERVAL_SECONDS = 2.0
@@ -30,8 +32,8 @@ class Probe:
             self.ask()
         except Exception as error:
             if self.failure is None:
-                log.warning("%s does not answer: %s", self.name, error)
-            self.failure = str(error) or type(error).__name__
+                log.warning("%s does not answer: %s", self.name, brief(error))
+            self.failure = brief(error)
             return
         if self.failure is not None:
             log.info("%s answers", self.name)

@@ -110,6 +110,10 @@ class Service:
         await run_in_threadpool(self.stop)
 
 
+class MissingTopicError(LookupError):
+    """Kafka answers, yet a topic that the processor reads is not there."""
+
+
 def kafka_probe(producer: Producer, topics: Sequence[str]) -> Probe:
     """Whether Kafka answers and has the topics."""
 
@@ -117,7 +121,9 @@ def kafka_probe(producer: Producer, topics: Sequence[str]) -> Probe:
         known = producer.list_topics(timeout=_METADATA_SECONDS).topics
         missing = [topic for topic in topics if topic not in known]
         if missing:
-            raise LookupError(f"topic {' and '.join(missing)} does not exist: run the playbook's kafka role")
+            raise MissingTopicError(
+                f"topic {' and '.join(missing)} does not exist: run the playbook's kafka role"
+            )
 
     return Probe("kafka", ask)
 

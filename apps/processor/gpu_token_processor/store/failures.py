@@ -7,6 +7,8 @@ from gpu_token_processor.store.contract import DocumentsRefused, StoreUnavailabl
 
 DUPLICATE_KEY = 11000
 
+_BRIEF_LENGTH = 200
+
 # Codes that blame the document. Everything else is taken to pass, since retrying a bad
 # document only delays, while dead-lettering a good one loses it.
 _BAD_DOCUMENT = {
@@ -34,7 +36,7 @@ def blames_document(code: int | None) -> bool:
 
 def translate(error: Exception) -> StoreUnavailable | DocumentsRefused:
     """What a failed write of several documents means."""
-    message = f"{type(error).__name__}: {error}"
+    message = brief(error)
     if isinstance(error, (InvalidDocument, OverflowError, UnicodeError)):
         return DocumentsRefused(message)
     if isinstance(error, OperationFailure):
@@ -46,6 +48,12 @@ def translate(error: Exception) -> StoreUnavailable | DocumentsRefused:
     if isinstance(error, ConfigurationError):
         return StoreUnavailable("configuration", message)
     return StoreUnavailable("other", message)
+
+
+def brief(error: Exception) -> str:
+    """The driver's message without its timeouts and its view of the whole deployment."""
+    text = str(error).split(" (configured timeouts", 1)[0].split(", Timeout:", 1)[0]
+    return f"{type(error).__name__}: {text[:_BRIEF_LENGTH]}"
 
 
 # What a write can raise: the driver's errors and those of encoding a document.

@@ -74,18 +74,30 @@ class MongoReads:
 
     def __init__(self, client: MongoClient[Document], database: str) -> None:
         self._database: Database[Document] = client[database]
+        # Of the last time it was asked for; only where to look from.
+        self._newest_usage: datetime | None = None
 
     def latest_event_time(self) -> datetime | None:
-        """See Reads."""
-        times = [
-            found["ts"]
-            for collection in (COLLECTION_GPU_METRICS, COLLECTION_TOKEN_USAGE)
-            for found in self._database[collection]
-            .find({}, {"_id": 0, "ts": 1})
-            .sort("ts", DESCENDING)
-            .limit(1)
-        ]
-        return max(times, default=None)
+        """See Reads.
+
+        Looks at usage from what is known already, so that no store has to sort all of it.
+        """
+        newest_metric = max(
+            (gpu["ts"] for gpu in self._database[GPU_LATEST].find({}, {"ts": 1})), default=None
+        )
+        known = max((ts for ts in (newest_metric, self._newest_usage) if ts is not None), default=None)
+        newest_usage = self._find_newest_usage(since=known)
+        if newest_usage is None and known != newest_metric:
+            # The event that was known is deleted.
+            newest_usage = self._find_newest_usage(since=newest_metric)
+        self._newest_usage = newest_usage
+        return newest_usage if newest_usage is not None else newest_metric
+
+    def _find_newest_usage(self, since: datetime | None) -> datetime | None:
+        usage = self._database[COLLECTION_TOKEN_USAGE].find(
+            _filter(Range(start=since), Selection()), {"_id": 0, "ts": 1}
+        )
+        return next((found["ts"] for found in usage.sort("ts", DESCENDING).limit(1)), None)
 
     def readings(self, during: Range, of: Selection) -> Iterator[Reading]:
         """See Reads."""
