@@ -1,0 +1,147 @@
+"""Settings and compose files of the processor and the producers, against what the apps themselves take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from gpu_token_processor.settings import Settings, from_environment
+from gpu_token_producers.cli import app as producers_app
+from typer.main import get_command
+
+from .role_files import load_fleet, render, role_variables
+
+HOSTS: dict[str, dict[str, Any]] = {
+    "kafka-2": {"private_ip_address": "10.0.1.11"},
+    "kafka-1": {"private_ip_address": "10.0.1.10"},
+    "mongo-1": {"private_ip_address": "10.0.1.20"},
+}
+# The container's port is fixed; the machine's is published by compose.
+NOT_OURS = {"HTTP_HOST", "HTTP_PORT"}
+
+
+def variables(role: str, **settings: Any) -> dict[str, Any]:
+    """Variables that a play has on the role's first machine."""
+    return {
+        "fleet": load_fleet(),
+        "groups": {"kafka": ["kafka-2", "kafka-1"], "mongo": ["mongo-1"]},
+        "hostvars": HOSTS,
+        "inventory_hostname": f"{role}-1",
+        "app_image_reference": f"gpu-token/{role}:0123456789ab",
+        **settings,
+    }
+
+
+def env(role: str, **settings: Any) -> dict[str, str]:
+    """Render the settings and read them as compose would."""
+    text = render(role, "env.j2", variables(role, **settings))
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return {name: value[1:-1] for name, value in (line.split("=", 1) for line in lines)}
+
+
+def service(role: str, **settings: Any) -> dict[str, Any]:
+    """Render and read the compose file's service."""
+    text = render(role, "compose.yml.j2", variables(role, **settings))
+    found: dict[str, Any] = yaml.safe_load(text)["services"][role]
+    return found
+
+
+def broken_rules(role: str, **settings: Any) -> list[str]:
+    """What preflight would say."""
+    context = {**role_variables(role), **variables(role, **settings)}
+    rules = Templar(DataLoader(), variables=context).template(context[f"_{role}_setting_rules"])
+    return [rule["otherwise"] for rule in rules if not rule["holds"]]
+
+
+def test_processor_role_knows_every_setting_of_the_processor() -> None:
+    fields = {field.name.upper() for field in msgspec.structs.fields(Settings)}
+    assert set(env("processor")) == fields - NOT_OURS
+
+
+def test_processor_role_has_the_processors_defaults() -> None:
+    rendered = from_environment(env("processor"))
+    plain = Settings(
+        kafka_bootstrap="10.0.1.10:9092,10.0.1.11:9092",
+        mongo_url="mongodb://10.0.1.20:27017",
+        consumer_instance_id="processor-1",
+    )
+    assert rendered == plain
+
+
+def test_processor_window_is_a_variable() -> None:
+    assert from_environment(env("processor", processor_window_seconds=60)).window_seconds == 60
+
+
+def test_producers_role_sets_what_the_producers_read() -> None:
+    generate = get_command(producers_app).commands["generate"]  # type: ignore[attr-defined]
+    known = {option.envvar for option in generate.params if option.envvar}
+    assert set(env("producers")) - {"HEALTH_STALL_SECONDS"} <= known
+
+
+@pytest.mark.parametrize("role", ["processor", "producers"])
+def test_defaults_break_no_rule(role: str) -> None:
+    assert broken_rules(role) == []
+
+
+@pytest.mark.parametrize(
+    ("role", "settings", "sentence"),
+    [
+        ("processor", {"groups": {"mongo": ["mongo-1"]}}, "processor_kafka_bootstrap is empty"),
+        ("processor", {"groups": {"kafka": ["kafka-1"]}}, "processor_mongo_url is empty"),
+        ("processor", {"processor_source": "image"}, "processor_image is empty"),
+        ("processor", {"processor_source": "git"}, "processor_git_ref is empty"),
+        ("processor", {"processor_images_kept": 0}, "processor_images_kept is 0"),
+        ("processor", {"processor_memory_share": 0.95}, "processor_memory_share is 0.95"),
+        ("processor", {"processor_window_seconds": "0"}, "processor_window_seconds is 0"),
+        ("processor", {"processor_price_per_hour_usd": -1}, "processor_price_per_hour_usd is -1"),
+        ("processor", {"processor_topic_metric": "token.usage.v1"}, "are both token.usage.v1"),
+        ("processor", {"processor_mongo_database": "it's"}, "MONGO_DATABASE holds a single quote"),
+        ("producers", {"groups": {}}, "producers_kafka_bootstrap is empty"),
+        ("producers", {"producers_pairs_per_second": -0.5}, "producers_pairs_per_second is -0.5"),
+        ("producers", {"producers_gpus": [{"uuid": "GPU-1"}, {"uuid": "GPU-1"}]}, "uuid twice (GPU-1"),
+    ],
+)
+def test_bad_setting_is_refused_with_a_sentence(role: str, settings: dict[str, Any], sentence: str) -> None:
+    (said,) = broken_rules(role, **settings)
+    assert sentence in said
+
+
+def test_own_gpus_are_read_from_a_file() -> None:
+    assert env("producers")["GPU_SEED"] == ""
+    gpu = {"uuid": "GPU-1", "name": "H100", "gpu_index": 0}
+    assert env("producers", producers_gpus=[gpu])["GPU_SEED"] == "/data/gpus.json"
+
+
+@pytest.mark.parametrize("role", ["processor", "producers"])
+def test_container_is_confined(role: str) -> None:
+    rendered = service(role)
+    assert rendered["image"] == f"gpu-token/{role}:0123456789ab"
+    assert rendered["user"] == "10001:10001"
+    assert rendered["read_only"] is True
+    assert rendered["cap_drop"] == ["ALL"]
+    assert rendered["security_opt"] == ["no-new-privileges:true"]
+    assert rendered["mem_limit"] == "512m"
+    assert rendered["restart"] == "unless-stopped"
+    assert "environment" not in rendered, "settings stand in .env alone"
+
+
+@pytest.mark.parametrize("role", ["processor", "producers"])
+def test_health_check_uses_what_the_image_has(role: str) -> None:
+    test = service(role)["healthcheck"]["test"]
+    assert test == ["CMD", "python", "-m", f"gpu_token_{role}.health"]
+
+
+def test_api_port_is_the_fleets() -> None:
+    assert service("processor")["ports"] == ["8080:8080"]
+    assert service("processor", processor_port=9000)["ports"] == ["9000:8080"]
+
+
+@pytest.mark.parametrize("role", ["processor", "producers"])
+def test_addresses_come_from_the_inventory_alone(role: str) -> None:
+    text = str(role_variables(role))
+    assert "ansible_facts" not in text
+    assert "ansible_default_ipv4" not in text
