@@ -5,6 +5,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export CMD
 
 ENV   ?= lab
 TRACE ?= $(wildcard ../shared/data/azure-llm-2023-code.csv)
@@ -51,13 +52,53 @@ reset: setup ## stop the services; keeps the data unless ARGS='-e wipe_data=true
 fleet-check: setup ## is fleet.yml right?
 	fleet check
 
+drift: setup ## what differs from the repository; exit 2 if anything does
+	scripts/drift.sh $(ENV)
+
+##@ One machine (kafka-1, processor-1 …) or one role
+verify-all: verify ## every check of every role
+verify-%: setup ## the checks of one role
+	$(PLAY) playbooks/verify.yml --limit $*
+ssh-%: setup ## a shell on the machine
+	$(if $(filter aws,$(ENV)),ssh $(FLEET_SSH_KEY:%=-i %) ubuntu@$$(ansible-inventory -i inventories/aws --host $* | jq -er .ansible_host),lab ssh $*)
+exec-%: setup ## CMD='…' as root on the machine
+	ansible $* -i inventories/$(ENV) --become -m ansible.builtin.shell -a "$$CMD"
+logs-%: setup ## the service's last 100 lines
+	ansible $* -i inventories/$(ENV) --become -m ansible.builtin.command -a "docker logs --tail 100 $(firstword $(subst -, ,$*))"
+addrs: setup ## the address of every machine
+	ansible all -i inventories/$(ENV) -m ansible.builtin.debug -a "msg={{ ansible_host }}"
+
+##@ Machines on AWS (ENV=aws); docs/aws.md
+deploy: $(if $(filter aws,$(ENV)),init plan apply,lab-up) ## make the machines, then site.yml
+	$(MAKE) converge ENV=$(ENV)
+down: setup ## take the machines down, data included
+	$(if $(filter aws,$(ENV)),scripts/terraform.sh destroy,lab down)
+init: ## terraform init
+	terraform -chdir=terraform init -input=false
+validate: ## terraform validate
+	terraform -chdir=terraform validate
+fmt: setup ## format Terraform and Python
+	terraform -chdir=terraform fmt -recursive && ruff format .
+plan: ## terraform plan, into fleet.tfplan
+	scripts/terraform.sh plan -input=false -out=fleet.tfplan
+apply: ## terraform apply of that plan
+	terraform -chdir=terraform apply -input=false fleet.tfplan
+outputs: ## terraform output
+	terraform -chdir=terraform output
+ip: ## the address from which you may log in (MY_IP_CIDR=… overrides)
+	python3 terraform/allowed_cidrs.py
+whoami: ## which AWS identity is in use
+	aws sts get-caller-identity
+env: ## the settings in force, without secrets
+	@env | grep -E '^(AWS_PROFILE|AWS_REGION|FLEET_|LAB_|TF_VAR_|MY_IP_CIDR)' | sort; echo "ENV=$(ENV)"
+
 ##@ Tests in parts
 lint: setup ## ansible-lint, yamllint, ruff, mypy, hadolint, shellcheck
 	scripts/lint.sh
 unit: setup ## unit and property tests
 	pytest -q --ignore tests/terraform/test_checkov.py
 molecule: setup-lab $(addprefix molecule-,$(ROLES) site) ## molecule test of every role and of the site
-molecule-%: setup-lab
+molecule-%: setup-lab ## molecule test of one role
 	molecule test -s $*
 e2e: setup-lab ## the whole site in the lab, through ansible-runner
 	pytest -q tests/e2e
@@ -73,8 +114,9 @@ setup-lab: ## … and the Debian packages the lab needs
 	scripts/setup.sh lab
 clean: ## remove local caches and build output
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis .ansible
+nuke: ## clean, and forget .venv and Terraform's state; asks first
+	scripts/nuke.sh
 help:
-	@awk 'BEGIN{FS=":.*## "} /^##@/{printf "\n%s\n",substr($$0,5)} /^[a-z0-9-]+:.*## /{printf "  %-16s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN{FS=":.*## "} /^##@/{printf "\n%s\n",substr($$0,5)} /^[a-z0-9%-]+:.*## /{printf "  %-16s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
 
-.PHONY: help demo demo-down test test-fast lab-up lab-down lab-status converge check verify health restart upgrade replay \
-  support-bundle reset fleet-check lint unit molecule e2e lab-test docs setup setup-lab clean
+.PHONY: $(shell awk -F: '/^[a-z0-9-]+:.*##/{print $$1}' $(firstword $(MAKEFILE_LIST)))

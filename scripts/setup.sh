@@ -13,6 +13,7 @@ need() { # need COMMAND PACKAGE...: the packages wanted where the command is mis
 
 need git git
 need ssh openssh-client
+need jq jq
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 
 if [ "${1:-tools}" = lab ]; then
