@@ -63,7 +63,7 @@ class Builder:
                 # Its own layer cache must not be used: it would keep old packages under a new hash.
                 run(
                     [
-                        *("docker", "build", "--no-cache", "--tag", recipe.engine_name),
+                        *("docker", "build", "--no-cache", "--force-rm", "--tag", recipe.engine_name),
                         *(f"--build-arg={name}={value}" for name, value in sorted(arguments.items())),
                         "-",
                     ],

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MODES = ("auto", "official", "built")
 ASK_SECONDS = 3.0
+ENGINE_LOCK = Path("/run/lock/gpu-token-lab-images.lock")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def ensure(cache: Path, mode: str, fleet: "Fleet", report: Callable[[str], None]
     """
     if mode not in MODES:
         raise ImageError(f"LAB_IMAGES is {mode!r}: set it to one of {', '.join(MODES)}.")
-    with _locked(cache):
+    with _locked():
         root = store.registry_root(cache)
         builder = Builder(root, report)
         source = _source(root, mode, fleet, report)
@@ -94,9 +95,8 @@ def _all_stored(root: Path, fleet: "Fleet") -> bool:
 
 
 @contextmanager
-def _locked(cache: Path) -> Iterator[None]:
-    """Two labs that come up at once build once."""
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "images.lock").open("w") as lock:
+def _locked() -> Iterator[None]:
+    """Two labs that come up at once build once; the engine is one, whatever their caches."""
+    with ENGINE_LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

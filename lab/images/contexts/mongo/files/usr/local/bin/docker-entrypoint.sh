@@ -7,6 +7,8 @@ if [[ $# -eq 0 || $1 == -* ]]; then set -- mongod "$@"; fi
 if [[ $1 == mongod ]]; then
   if [[ $(id -u) -eq 0 ]]; then
     find /data/db ! -user mongodb -exec chown mongodb:mongodb {} +
+    # Whoever has no home of his own cannot look there for settings.
+    export HOME=/data/db
     exec setpriv --reuid=mongodb --regid=mongodb --clear-groups "${BASH_SOURCE[0]}" "$@"
   fi
   case " $* " in
