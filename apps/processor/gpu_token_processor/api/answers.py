@@ -67,11 +67,7 @@ class Answers:
         """Totals by model; of everything when no bound is given."""
         window = self._usage_window(asked)
         rows = [] if _is_empty(window) else self._reads.usage(Range(window.start, window.end), of)
-        models = [
-            ModelUsage(model=model, **_tokens(of_model).model_dump())
-            for model, of_model in sorted(_by_model(rows).items())
-        ]
-        page, next_cursor = _page(models, limit, cursor, key=lambda item: item.model)
+        page, next_cursor = _page(_by_model(rows), limit, cursor, key=lambda item: item.model)
         return UsageAnswer(
             window=window,
             reason=_reason_for_nothing(window, rows),
@@ -123,12 +119,11 @@ class Answers:
             gpus=[_gpu_share(gpu, wall_clock.gpu_tokens.get(gpu.gpu_id)) for gpu in gpus],
             models=[
                 ModelCost(
-                    model=model,
-                    total_tokens=(of_model := _tokens(model_rows)).total_tokens,
-                    wall_clock=_cost(wall_clock.model_usd.get(model), of_model.total_tokens),
-                    utilization_weighted=_cost(weighted.model_usd.get(model), of_model.total_tokens),
+                    **usage.model_dump(),
+                    wall_clock=_cost(wall_clock.model_usd.get(usage.model), usage.total_tokens),
+                    utilization_weighted=_cost(weighted.model_usd.get(usage.model), usage.total_tokens),
                 )
-                for model, model_rows in sorted(_by_model(rows).items())
+                for usage in _by_model(rows)
             ],
         )
 
@@ -217,11 +212,14 @@ def _reason_for_no_cost(window: Window, gpus: list[GpuCost], total_tokens: int) 
     return None if total_tokens else NO_TOKENS
 
 
-def _by_model(rows: Iterable[UsageRow]) -> dict[str, list[UsageRow]]:
+def _by_model(rows: Iterable[UsageRow]) -> list[ModelUsage]:
     models: dict[str, list[UsageRow]] = {}
     for row in rows:
         models.setdefault(row.model, []).append(row)
-    return models
+    return [
+        ModelUsage(model=model, **_tokens(of_model).model_dump())
+        for model, of_model in sorted(models.items())
+    ]
 
 
 def _tokens(rows: Iterable[UsageRow]) -> Tokens:

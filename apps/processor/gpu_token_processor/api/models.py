@@ -107,11 +107,9 @@ class GpuShare(Answer):
     energy_kwh: float
 
 
-class ModelCost(Answer):
+class ModelCost(ModelUsage):
     """One model's part of the cost of the GPUs that served it, by tokens."""
 
-    model: str
-    total_tokens: int
     wall_clock: Cost
     utilization_weighted: Cost
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from gpu_token_contracts import (
     GpuMetric,
@@ -13,10 +14,20 @@ from gpu_token_contracts import (
     decode_token_usage,
 )
 
-from gpu_token_processor.documents import document
+from gpu_token_processor.documents import Document, document
 from gpu_token_processor.pipeline.batch import Batch, Partition, Record, Refusal, Writes
 
 Decode = Callable[[bytes | None, TimeBounds], GpuMetric | TokenUsage]
+
+
+class _Target(NamedTuple):
+    """Where one topic's records go."""
+
+    decode: Decode
+    documents: list[Document]
+    records: list[Record]
+    # The last offset seen of each partition.
+    offsets: dict[int, int]
 
 
 class Decoder:
@@ -42,28 +53,32 @@ class Decoder:
         """Records without error, in the order they came, as one batch."""
         bounds = TimeBounds.around(self._now(), max_age=self._max_age, max_ahead=self._max_ahead)
         batch = Batch(writes={collection: Writes() for collection in self._collections.values()})
-        targets = {
-            topic: (decode, batch.writes[self._collections[topic]].documents.append,
-                    batch.writes[self._collections[topic]].records.append)
-            for topic, decode in self._decoders.items()
-        }  # fmt: skip
-        positions: dict[tuple[str, int], int] = {}
+        targets = {topic: self._target(topic, batch) for topic in self._decoders}
         for record in records:
-            topic: str = record.topic()  # type: ignore[assignment]  # only errors lack a position
+            # Only records that are errors lack a topic or a position.
+            topic: str = record.topic()  # type: ignore[assignment]
             partition: int = record.partition()  # type: ignore[assignment]
             offset: int = record.offset()  # type: ignore[assignment]
-            positions[topic, partition] = offset
-            decode, add_document, add_record = targets[topic]
+            decode, documents, kept, offsets = targets[topic]
+            offsets[partition] = offset
             try:
                 event = decode(record.value(), bounds)
             except InvalidEvent as refused:
                 batch.refusals.append(Refusal(record, refused.reason_code.value, refused.message))
                 continue
-            add_document(document(event, topic, partition, offset))
-            add_record(record)
-        batch.next_offsets = {Partition(*where): offset + 1 for where, offset in positions.items()}
+            documents.append(document(event, topic, partition, offset))
+            kept.append(record)
+        batch.next_offsets = {
+            Partition(topic, partition): offset + 1
+            for topic, target in targets.items()
+            for partition, offset in target.offsets.items()
+        }
         batch.consumed = self._count(batch)
         return batch
+
+    def _target(self, topic: str, batch: Batch) -> "_Target":
+        writes = batch.writes[self._collections[topic]]
+        return _Target(self._decoders[topic], writes.documents, writes.records, {})
 
     def _count(self, batch: Batch) -> dict[str, int]:
         counts = {topic: len(batch.writes[to].documents) for topic, to in self._collections.items()}
