@@ -18,6 +18,7 @@ from gpu_token_processor.metrics import Metrics
 from gpu_token_processor.monitor import Monitor, Probe
 from gpu_token_processor.pipeline.assembly import DataPath
 from gpu_token_processor.pipeline.dead_letters import DeadLetterTopics
+from gpu_token_processor.pipeline.kafka import ErrorLog, quiet
 from gpu_token_processor.pipeline.state import ConsumerState
 from gpu_token_processor.pipeline.supervisor import Supervisor
 from gpu_token_processor.settings import Settings
@@ -38,7 +39,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         reads = MongoReads(read_client(settings), settings.mongo_database)
         store = MongoEventStore(write_client(settings), settings.mongo_database)
-        producer = Producer({**DeadLetterTopics.config(settings.kafka_bootstrap), "logger": log})
+        producer = Producer({**DeadLetterTopics.config(settings.kafka_bootstrap), **quiet(ErrorLog(log))})
         self._metrics = Metrics()
         self._state = ConsumerState()
         self._metrics.report_lag(lambda: self._state.lags)

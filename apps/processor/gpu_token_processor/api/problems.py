@@ -13,6 +13,7 @@ from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 
 from gpu_token_processor.api.models import Problem, ProblemError
+from gpu_token_processor.store.failures import brief
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def _validation(_: Request, error: Exception) -> Response:
 
 
 def _store(request: Request, error: Exception) -> Response:
-    log.warning("%s not answered: %s: %s", request.url.path, type(error).__name__, error)
+    log.warning("%s not answered: %s", request.url.path, brief(error))
     return _response(
         Problem(
             title="The store does not answer",

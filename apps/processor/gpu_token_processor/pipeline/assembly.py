@@ -4,14 +4,13 @@ import logging
 import threading
 from datetime import timedelta
 
-from confluent_kafka import KafkaError
 from gpu_token_contracts import topic_registry
 
 from gpu_token_processor.metrics import Metrics
 from gpu_token_processor.pipeline.dead_letters import DeadLetterSink
 from gpu_token_processor.pipeline.decoding import Decoder
 from gpu_token_processor.pipeline.guard import DeadLetterGuard
-from gpu_token_processor.pipeline.kafka import consumer_config
+from gpu_token_processor.pipeline.kafka import ErrorLog, consumer_config
 from gpu_token_processor.pipeline.poller import Poller
 from gpu_token_processor.pipeline.state import ConsumerState
 from gpu_token_processor.pipeline.writer import Writer
@@ -52,7 +51,7 @@ class DataPath:
             max_ahead=timedelta(seconds=settings.event_max_ahead_seconds),
         )
         poller = Poller(
-            consumer_config(settings, self._kafka_error, log),
+            consumer_config(settings, ErrorLog(log)),
             tuple(self._topics),
             decoder,
             writer,
@@ -63,7 +62,3 @@ class DataPath:
         )
         writer.start()
         poller.run(stop)
-
-    def _kafka_error(self, error: KafkaError) -> None:
-        self._state.last_kafka_error = error.str()
-        log.warning("Kafka: %s", error.str())

@@ -104,7 +104,6 @@ class Poller:
             elif error.fatal():
                 raise KafkaException(error)
             else:
-                self._state.last_kafka_error = error.str()
                 log.warning("Kafka: %s", error.str())
         return good
 

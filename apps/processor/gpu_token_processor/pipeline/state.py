@@ -26,7 +26,6 @@ class ConsumerState:
     paused_since: float | None = None
     write_failing_since: float | None = None
     write_failure: str | None = None
-    last_kafka_error: str | None = None
     # (topic, partition, events not stored yet)
     lags: tuple[tuple[str, int, int], ...] = field(default=())
     assigned_partitions: int = 0

@@ -1,0 +1,141 @@
+import threading
+import time
+
+import pytest
+from gpu_token_processor.api.cache import Cache
+from gpu_token_processor.condition import judge
+from gpu_token_processor.metrics import BulkHistogram
+from gpu_token_processor.monitor import Monitor, Probe
+from gpu_token_processor.pipeline.retry import Retrier, Stopped
+from gpu_token_processor.pipeline.state import ConsumerState, Phase
+
+ANSWERS = Probe("mongodb", lambda: None)
+ANSWERS.run()
+
+
+def running(**changes: object) -> ConsumerState:
+    state = ConsumerState(phase=Phase.RUNNING, last_poll=time.monotonic())
+    for name, value in changes.items():
+        setattr(state, name, value)
+    return state
+
+
+def test_all_well() -> None:
+    condition = judge(running(), True, [ANSWERS])
+    assert (condition.dead_reasons, condition.unready_reasons) == ((), ())
+
+
+def test_a_thread_that_ended_is_dead() -> None:
+    assert judge(running(), False, [ANSWERS]).dead_reasons == ("the consumer's thread has ended",)
+
+
+def test_a_consumer_that_does_not_poll_is_dead() -> None:
+    condition = judge(running(last_poll=time.monotonic() - 61), True, [ANSWERS])
+    assert (
+        condition.dead_reasons == condition.unready_reasons == ("the consumer has not polled Kafka for 61 s",)
+    )
+
+
+def test_a_tripped_guard_is_unready_yet_a_restart_would_not_help() -> None:
+    condition = judge(running(phase=Phase.STOPPED, reason="too many"), False, [ANSWERS])
+    assert (condition.dead_reasons, condition.unready_reasons) == ((), ("consumer is stopped: too many",))
+
+
+def test_before_the_first_poll() -> None:
+    condition = judge(ConsumerState(), True, [ANSWERS])
+    assert condition.unready_reasons == ("consumer is starting: it has not polled Kafka yet",)
+
+
+@pytest.mark.parametrize(("seconds", "well"), [(5, True), (20, False)])
+def test_writes_may_fail_for_a_moment(seconds: float, well: bool) -> None:
+    state = running(write_failing_since=time.monotonic() - seconds, write_failure="no server")
+    assert (not judge(state, True, [ANSWERS]).unready_reasons) is well
+
+
+def test_a_probe_tells_why() -> None:
+    failures: list[Exception] = [OSError("refused")]
+
+    def ask() -> None:
+        if failures:
+            raise failures[0]
+
+    probe = Probe("kafka", ask)
+    assert probe.problem == "kafka: not asked yet"
+    probe.run()
+    assert probe.problem == "kafka: OSError: refused"
+    failures.clear()
+    probe.run()
+    assert probe.problem is None
+    probe.last_success = time.monotonic() - 16
+    assert probe.problem == "kafka: no answer for 15 s"
+
+
+def test_the_monitor_asks_by_itself() -> None:
+    asked = threading.Event()
+    monitor = Monitor(Probe("x", asked.set))
+    monitor.start()
+    assert asked.wait(5)
+    monitor.stop()
+
+
+def test_a_retrier_tries_until_it_works() -> None:
+    failures = [OSError("1"), OSError("2")]
+    seen: list[Exception] = []
+
+    def work() -> str:
+        if failures:
+            raise failures.pop(0)
+        return "done"
+
+    retrier = Retrier(threading.Event(), (OSError,), seen.append, first_wait_seconds=0.001)
+    assert retrier.call(work) == "done"
+    assert [str(error) for error in seen] == ["1", "2"]
+    assert (retrier.failing_since, retrier.failure) == (None, None)
+
+
+def test_a_retrier_ends_when_told_to() -> None:
+    stop = threading.Event()
+
+    def work() -> None:
+        stop.set()
+        raise OSError("gone")
+
+    with pytest.raises(Stopped):
+        Retrier(stop, (OSError,)).call(work)
+
+
+def test_a_retrier_does_not_hide_other_errors() -> None:
+    def work() -> None:
+        raise KeyError("ours")
+
+    with pytest.raises(KeyError):
+        Retrier(threading.Event(), (OSError,)).call(work)
+
+
+def test_a_cache_computes_once_in_its_time() -> None:
+    clock = [0.0]
+    cache = Cache(1.0, lambda: clock[0])
+    numbers = iter(range(10))
+    assert [cache.get("key", lambda: next(numbers)) for _ in range(3)] == [0, 0, 0]
+    assert cache.get("other", lambda: next(numbers)) == 1
+    clock[0] = 1.0
+    assert cache.get("key", lambda: next(numbers)) == 2
+
+
+def test_a_cache_keeps_no_errors_and_stays_small() -> None:
+    cache = Cache(1.0, lambda: 0.0)
+    with pytest.raises(ZeroDivisionError):
+        cache.get("key", lambda: 1 // 0)
+    assert cache.get("key", lambda: 5) == 5
+    for key in range(1000):
+        cache.get(key, lambda: 0)
+    assert len(cache._entries) <= 256
+
+
+def test_many_observations_at_once() -> None:
+    histogram = BulkHistogram("delay", "d", (1, 5))
+    histogram.observe_all([7.0, 1.0, 0.5])
+    histogram.observe_all([5.0])
+    (family,) = histogram.collect()
+    values = {sample.labels.get("le", sample.name): sample.value for sample in family.samples}
+    assert values == {"1": 2, "5": 3, "+Inf": 4, "delay_count": 4, "delay_sum": 13.5}

@@ -1,0 +1,138 @@
+"""The same questions to the fake and, where MONGO_URL_TEST names one, to a real store."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from gpu_token_contracts import TOPICS
+from gpu_token_processor.pipeline.decoding import Decoder
+from gpu_token_processor.pipeline.storing import Stored, store_writes
+from gpu_token_processor.store.contract import EventStore
+from gpu_token_processor.store.mongo import MongoEventStore
+from gpu_token_processor.store.reads import MongoReads, Range, Reads, Selection
+from processor_fakes import NOW, TOPIC_METRIC, TOPIC_TOKEN, FakeReads, FakeStore, metric, record, usage
+from pymongo import MongoClient
+
+URL = os.environ.get("MONGO_URL_TEST")
+EVERYTHING = Range(), Selection()
+
+
+class Stores:
+    """A store and its reads."""
+
+    def __init__(self, store: EventStore, reads: Reads) -> None:
+        self.store = store
+        self.reads = reads
+
+    def send(self, topic: str, *events: dict[str, Any], first_offset: int = 0) -> Stored:
+        decoder = Decoder(TOPICS, timedelta(days=3650), timedelta(minutes=10), lambda: NOW)
+        batch = decoder.decode([record(event, first_offset + at, topic) for at, event in enumerate(events)])
+        (stored,) = [
+            store_writes(self.store, collection, writes)
+            for collection, writes in batch.writes.items()
+            if writes.documents
+        ]
+        return stored
+
+
+@pytest.fixture(params=["fake", "real"] if URL else ["fake"])
+def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
+    if request.param == "fake":
+        store = FakeStore()
+        yield Stores(store, FakeReads(store))
+        return
+    client: MongoClient[dict[str, Any]] = MongoClient(URL, tz_aware=True)
+    database = f"test_{uuid.uuid4().hex[:12]}"
+    yield Stores(MongoEventStore(client, database), MongoReads(client, database))
+    client.drop_database(database)
+    client.close()
+
+
+def test_nothing_yet(stores: Stores) -> None:
+    assert stores.reads.latest_event_time() is None
+    assert list(stores.reads.readings(*EVERYTHING)) == []
+    assert stores.reads.usage(*EVERYTHING) == []
+    assert stores.reads.latest_readings(None, None) == []
+    assert stores.reads.dead_letters() == []
+    stores.reads.ping()
+
+
+def test_a_redelivery_is_found_stored(stores: Stores) -> None:
+    events = [usage(prompt_tokens=number, ts=f"2026-01-01T12:00:00.12345{number}Z") for number in range(5)]
+    assert stores.send(TOPIC_TOKEN, *events).stored == 5
+    again = stores.send(TOPIC_TOKEN, *events)
+    assert (again.stored, again.duplicates, again.refusals) == (0, 5, [])
+    assert sum(row.events for row in stores.reads.usage(*EVERYTHING)) == 5
+
+
+def test_another_event_at_a_known_position_is_refused(stores: Stores) -> None:
+    stores.send(TOPIC_TOKEN, usage(prompt_tokens=1))
+    assert [refusal.reason for refusal in stores.send(TOPIC_TOKEN, usage(prompt_tokens=2)).refusals] == [
+        "store_refused"
+    ]
+
+
+def test_unknown_fields_of_any_shape(stores: Stores) -> None:
+    odd = usage(**{"$set": {"$inc": 1}, "a.b": [1, None, 2.5], "_id": "mine"})
+    assert stores.send(TOPIC_TOKEN, odd).stored == 1
+    (kept,) = stores.store.find("token_usage", ["token.usage.v1:0:0"]).values()
+    assert (kept["a.b"], kept["extras"]) == ([1, None, 2.5], {"$set": {"$inc": 1}, "_id": "mine"})
+
+
+def test_ranges_and_selections(stores: Stores) -> None:
+    stores.send(
+        TOPIC_TOKEN,
+        usage(ts="2026-01-01T11:59:59Z"),
+        usage(),
+        usage(host="gpu-b", gpu_index=1, model="mixtral", gpu_uuid="GPU-1"),
+    )
+    second = Range(NOW, NOW + timedelta(seconds=1))
+    rows = sorted(stores.reads.usage(second, Selection()))
+    assert [(row.model, row.host, row.gpu_index, row.gpu_uuid, row.tokens) for row in rows] == [
+        ("llama-3-70b", "gpu-a", 0, None, 1440),
+        ("mixtral", "gpu-b", 1, "GPU-1", 1440),
+    ]
+    assert sum(row.events for row in stores.reads.usage(Range(), Selection(host="gpu-a", gpu_index=0))) == 2
+    assert sum(row.events for row in stores.reads.usage(Range(), Selection(model="mixtral"))) == 1
+
+
+def test_readings_in_order_and_the_latest_of_each_gpu(stores: Stores) -> None:
+    stores.send(
+        TOPIC_METRIC,
+        metric(ts="2026-01-01T12:00:02Z", power_w=2),
+        metric(ts="2026-01-01T12:00:01Z", power_w=1),
+        metric(ts="2026-01-01T11:00:00Z", power_w=9, name="A100 40GB", host="gpu-b"),
+    )
+    stores.send(TOPIC_METRIC, metric(ts="2026-01-01T11:30:00Z", power_w=7), first_offset=10)
+    assert [reading.power_w for reading in stores.reads.readings(*EVERYTHING)] == [9, 7, 1, 2]
+    assert [gpu["power_w"] for gpu in stores.reads.latest_readings(None, None)] == [2, 9]
+    assert [gpu["power_w"] for gpu in stores.reads.latest_readings("gpu-b", None)] == [9]
+    assert [gpu["power_w"] for gpu in stores.reads.latest_readings(None, "RTX 3090")] == [2]
+
+
+def test_the_latest_event_moves_on(stores: Stores) -> None:
+    latest = stores.reads.latest_event_time
+    stores.send(TOPIC_TOKEN, usage(ts="2026-01-01T10:00:00Z"))
+    assert latest() == NOW - timedelta(hours=2)
+    stores.send(TOPIC_METRIC, metric(ts="2026-01-01T11:00:00Z"))
+    assert latest() == NOW - timedelta(hours=1)
+    stores.send(TOPIC_TOKEN, usage(), first_offset=1)
+    assert latest() == NOW
+    stores.send(TOPIC_TOKEN, usage(ts="2026-01-01T09:00:00Z"), first_offset=2)
+    assert latest() == NOW
+
+
+def test_dead_letters_are_counted_once(stores: Stores) -> None:
+    notes = [
+        {"_id": f"t:0:{at}", "topic": "t", "reason": reason, "ts": NOW, "message": "m", "record_ts_ms": 1}
+        for at, reason in enumerate(["invalid_json", "invalid_json", "tombstone"])
+    ]
+    for _ in range(2):
+        stores.store.insert("dead_letters", notes)
+    assert stores.reads.dead_letters() == [
+        ("t", "invalid_json", 2, NOW),
+        ("t", "tombstone", 1, NOW),
+    ]
