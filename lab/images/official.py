@@ -47,4 +47,7 @@ def _anonymous_token(challenge: str, timeout_seconds: float) -> str:
         f"{realm}?{urllib.parse.urlencode(fields)}", timeout=timeout_seconds
     ) as answer:
         body = json.load(answer)
-    return str(body.get("token") or body["access_token"])
+    token = (body.get("token") or body.get("access_token")) if isinstance(body, dict) else None
+    if not token:
+        raise ValueError(f"no token from {realm}")
+    return str(token)

@@ -40,8 +40,10 @@ def parse(arguments: Sequence[str]) -> Settings:
     parser.add_argument("--auth", action="store_true")
     parser.add_argument("--noauth", action="store_true")
     parser.add_argument("--quiet", action="store_true", help="accepted; the server logs little anyway")
-    parser.add_argument("--version", action="version", version=about())
+    parser.add_argument("--version", action="store_true")
     given = parser.parse_args(arguments)
+    if given.version:
+        parser.exit(message=f"{about()}\n")
 
     settings = _from_file(given.config) if given.config else Settings()
     flags = {
