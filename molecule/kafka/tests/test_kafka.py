@@ -74,7 +74,7 @@ def test_heap_and_container_are_limited(host: Host) -> None:
     limit = inspect(host)["HostConfig"]["Memory"]
     memory_mib = FLEET["roles"]["kafka"]["memory_mib"]
     with host.sudo():
-        assert f"-Xmx{int(memory_mib * 0.4)}m" in host.check_output("docker top kafka -eo args")
+        assert f"-Xmx{int(memory_mib * 0.4)}m" in host.check_output("docker top kafka -eo pid,args")
     assert limit == int(memory_mib * 0.75) * 1024**2
 
 
