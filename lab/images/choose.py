@@ -39,7 +39,7 @@ def ensure(cache: Path, mode: str, fleet: "Fleet", report: Callable[[str], None]
     """
     if mode not in MODES:
         raise ImageError(f"LAB_IMAGES is {mode!r}: set it to one of {', '.join(MODES)}.")
-    with _locked():
+    with _locked(report):
         root = store.registry_root(cache)
         builder = Builder(root, report)
         source = _source(root, mode, fleet, report)
@@ -95,8 +95,12 @@ def _all_stored(root: Path, fleet: "Fleet") -> bool:
 
 
 @contextmanager
-def _locked() -> Iterator[None]:
+def _locked(report: Callable[[str], None]) -> Iterator[None]:
     """Two labs that come up at once build once; the engine is one, whatever their caches."""
     with ENGINE_LOCK.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report("Images: waiting for another lab to finish with them …")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,5 +1,6 @@
 """The lab's images: which are taken, what they are built from, and the commands of the mongo stand-in."""
 
+import fcntl
 import io
 import os
 import tarfile
@@ -231,6 +232,22 @@ def test_auto_keeps_to_what_was_built(ensure: Callable[[str, bool], Any], tmp_pa
     for recipe in (wanted.python, wanted.kafka, wanted.mongo):
         stored(store.registry_root(tmp_path / "cache"), recipe.repository, recipe.tag)
     assert ensure("auto", True)[0].source == "built"
+
+
+def test_lab_that_waits_for_another_says_so(
+    ensure: Callable[[str, bool], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+
+    def flock(_file: object, operation: int) -> None:
+        tries.append(operation)
+        if operation & fcntl.LOCK_NB:
+            raise BlockingIOError
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    said = ensure("built", False)[1]
+    assert said[0].startswith("Images: waiting")
+    assert len(tries) == 2
 
 
 def test_unknown_mode_is_refused(tmp_path: Path) -> None:
