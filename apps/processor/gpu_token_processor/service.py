@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
@@ -111,6 +111,10 @@ class Service:
         await run_in_threadpool(self.stop)
 
 
+class KafkaAbsentError(ConnectionError):
+    """Kafka does not answer."""
+
+
 class MissingTopicError(LookupError):
     """Kafka answers, yet a topic that the processor reads is not there."""
 
@@ -119,7 +123,10 @@ def kafka_probe(producer: Producer, topics: Sequence[str]) -> Probe:
     """Whether Kafka answers and has the topics."""
 
     def ask() -> None:
-        known = producer.list_topics(timeout=_METADATA_SECONDS).topics
+        try:
+            known = producer.list_topics(timeout=_METADATA_SECONDS).topics
+        except KafkaException as error:
+            raise KafkaAbsentError(error.args[0].str()) from error
         missing = [topic for topic in topics if topic not in known]
         if missing:
             raise MissingTopicError(

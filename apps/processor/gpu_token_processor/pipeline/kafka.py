@@ -28,7 +28,8 @@ class ErrorLog:
 
     def __call__(self, error: KafkaError) -> None:
         """The client's error callback."""
-        text, now = error.str(), time.monotonic()
+        # Without the milliseconds of the attempt, which make every message another.
+        text, now = error.str().split(" (after ", 1)[0], time.monotonic()
         last_text, last_logged = self._last
         if text != last_text or now - last_logged > _REPEAT_SECONDS:
             self._last = (text, now)
