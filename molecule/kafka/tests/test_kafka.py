@@ -48,7 +48,12 @@ def converge(**variables: str) -> subprocess.CompletedProcess[str]:
     extra = json.dumps({"role": "kafka", **variables})
     command = ["ansible-playbook", "-i", "inventories/lab", "molecule/shared/converge.yml", "-e", extra]
     return subprocess.run(
-        command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False
+        command,
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_FORCE_COLOR": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

@@ -39,7 +39,14 @@ def converge(**variables: Any) -> dict[str, int]:
     """Run the role once more, with other variables; return what changed, by task."""
     extra = json.dumps({"role": "mongo", **variables})
     command = ["ansible-playbook", "-i", "inventories/lab", "molecule/shared/converge.yml", "-e", extra]
-    run = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_FORCE_COLOR": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stdout
     task, changed = "", {}
     for line in run.stdout.splitlines():
