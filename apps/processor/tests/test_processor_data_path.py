@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -17,13 +18,6 @@ from processor_fakes import TOPIC_METRIC, TOPIC_TOKEN, FakeSink, FakeStore, metr
 from processor_kafka import MockKafka
 
 WAIT_SECONDS = 30
-
-
-@pytest.fixture
-def kafka() -> Iterator[MockKafka]:
-    with MockKafka() as mock:
-        mock.make_topics(TOPIC_METRIC, TOPIC_TOKEN)
-        yield mock
 
 
 class Running:
@@ -74,7 +68,7 @@ def committed(kafka: MockKafka) -> int:
     return sum(max(0, partition.offset) for partition in partitions)
 
 
-def test_everything_is_stored_once_and_committed(kafka: MockKafka) -> None:
+def everything_is_stored_once_and_committed(kafka: MockKafka) -> None:
     store = FakeStore()
     kafka.send(TOPIC_TOKEN, *(usage(prompt_tokens=number) for number in range(300)))
     kafka.send(TOPIC_METRIC, *(metric() for _ in range(40)))
@@ -92,7 +86,7 @@ def test_everything_is_stored_once_and_committed(kafka: MockKafka) -> None:
     assert processor.state.phase is Phase.STOPPED
 
 
-def test_nothing_is_committed_before_it_is_stored(kafka: MockKafka) -> None:
+def nothing_is_committed_before_it_is_stored(kafka: MockKafka) -> None:
     store = FakeStore()
     store.gate.clear()
     kafka.send(TOPIC_TOKEN, *(usage() for _ in range(100)))
@@ -104,7 +98,7 @@ def test_nothing_is_committed_before_it_is_stored(kafka: MockKafka) -> None:
         until(lambda: committed(kafka) == 100, "committed once stored")
 
 
-def test_poison_does_not_stop_what_follows(kafka: MockKafka) -> None:
+def poison_does_not_stop_what_follows(kafka: MockKafka) -> None:
     store, sink = FakeStore(), FakeSink()
     poison = [
         b"\xff\xfe",
@@ -129,7 +123,7 @@ def test_poison_does_not_stop_what_follows(kafka: MockKafka) -> None:
     assert len(sink.sent) == len(store.collections["dead_letters"]) == len(poison)
 
 
-def test_a_store_that_is_away_for_long_does_not_cost_the_membership(kafka: MockKafka) -> None:
+def a_store_that_is_away_for_long_does_not_cost_the_membership(kafka: MockKafka) -> None:
     store = FakeStore()
     store.failures_before = [StoreUnavailable("connection", "no server") for _ in range(6)]
     kafka.send(TOPIC_TOKEN, *(usage() for _ in range(300)))
@@ -146,7 +140,7 @@ def test_a_store_that_is_away_for_long_does_not_cost_the_membership(kafka: MockK
         assert processor.value("gpu_token_consumer_restarts_total") == 0
 
 
-def test_the_guard_stops_it_and_nothing_is_skipped(kafka: MockKafka) -> None:
+def the_guard_stops_it_and_nothing_is_skipped(kafka: MockKafka) -> None:
     store, sink = FakeStore(), FakeSink()
     kafka.send(TOPIC_TOKEN, *(b"bad" for _ in range(200)))
     with running(kafka, store, sink, dlq_max_consecutive=20) as processor:
@@ -161,7 +155,7 @@ def test_the_guard_stops_it_and_nothing_is_skipped(kafka: MockKafka) -> None:
     assert len(sink.sent) == 200
 
 
-def test_a_failure_nobody_thought_of_starts_it_anew(kafka: MockKafka) -> None:
+def a_failure_nobody_thought_of_starts_it_anew(kafka: MockKafka) -> None:
     store = FakeStore()
     store.failures_before = [ZeroDivisionError("a fault of ours")]
     kafka.send(TOPIC_TOKEN, *(usage() for _ in range(10)))
@@ -170,7 +164,7 @@ def test_a_failure_nobody_thought_of_starts_it_anew(kafka: MockKafka) -> None:
         assert processor.value("gpu_token_consumer_restarts_total") == 1
 
 
-def test_stopping_with_the_store_away_is_in_time(kafka: MockKafka) -> None:
+def stopping_with_the_store_away_is_in_time(kafka: MockKafka) -> None:
     store = FakeStore()
     store.failures_before = [StoreUnavailable("connection", "no server") for _ in range(1000)]
     kafka.send(TOPIC_TOKEN, usage())
@@ -182,7 +176,7 @@ def test_stopping_with_the_store_away_is_in_time(kafka: MockKafka) -> None:
     assert committed(kafka) == 0
 
 
-def test_two_processors_share_and_take_over(kafka: MockKafka) -> None:
+def two_processors_share_and_take_over(kafka: MockKafka) -> None:
     store = FakeStore()
     kafka.send(TOPIC_TOKEN, *(usage(event_id=f"a-{number}") for number in range(200)))
     with running(kafka, store) as first:
@@ -213,3 +207,35 @@ def committed_high(kafka: MockKafka) -> int:
     total = sum(consumer.get_watermark_offsets(TopicPartition(TOPIC_TOKEN, number))[1] for number in range(4))
     consumer.close()
     return total
+
+
+SCENARIOS: list[Callable[[MockKafka], None]] = [
+    everything_is_stored_once_and_committed,
+    nothing_is_committed_before_it_is_stored,
+    poison_does_not_stop_what_follows,
+    a_store_that_is_away_for_long_does_not_cost_the_membership,
+    the_guard_stops_it_and_nothing_is_skipped,
+    a_failure_nobody_thought_of_starts_it_anew,
+    stopping_with_the_store_away_is_in_time,
+    two_processors_share_and_take_over,
+]
+
+
+def in_a_cluster_of_its_own(scenario: Callable[[MockKafka], None]) -> None:
+    with MockKafka() as kafka:
+        kafka.make_topics(TOPIC_METRIC, TOPIC_TOKEN)
+        scenario(kafka)
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> Iterator[dict[Callable[[MockKafka], None], Future[None]]]:
+    """All at once: nearly all of their time is waiting for a group to settle."""
+    with ThreadPoolExecutor(len(SCENARIOS)) as pool:
+        yield {scenario: pool.submit(in_a_cluster_of_its_own, scenario) for scenario in SCENARIOS}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_data_path(
+    scenario: Callable[[MockKafka], None], outcomes: dict[Callable[[MockKafka], None], Future[None]]
+) -> None:
+    outcomes[scenario].result()
