@@ -34,7 +34,7 @@ def on_machine() -> Callable[..., str]:
 
     def run(machine: str, *command: str) -> str:
         done = subprocess.run(
-            ["lab", "exec", machine, "--", *command], check=True, capture_output=True, text=True
+            ["lab", "exec", machine, "--", "sudo", *command], check=True, capture_output=True, text=True
         )
         return done.stdout.strip()
 
