@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What differs from what the repository says: scripts/drift.sh lab|aws. Exit 0: nothing; 2: something; 1: could not tell.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 environment=$1 drift=0
 
 log=$(mktemp)

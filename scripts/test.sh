@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole test suite, part by part, with the time each took; goes on after a failing part and fails at the end.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 parts=() failed=0
 part() { # part NAME COMMAND...
