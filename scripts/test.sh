@@ -14,10 +14,9 @@ part() { # part NAME COMMAND...
 part lint scripts/lint.sh
 part unit pytest -q
 part lab pytest -q tests/lab
-for scenario in docker kafka mongo processor producers site; do
+for scenario in docker kafka mongo; do
   part "molecule $scenario" molecule test -s "$scenario"
 done
-part e2e pytest -q tests/e2e
 
 printf '\n'
 printf '%s\n' "${parts[@]}"
