@@ -57,6 +57,6 @@ def test_only_the_machine_s_own_ports_listen(host: Host, role: str) -> None:
 
 def test_settings_are_the_owner_s_alone(host: Host, role: str) -> None:
     with host.sudo():
-        found = host.check_output("find /opt/gpu-token -name .env -printf '%%m %%u\\n'").splitlines()
+        found = host.check_output("find /opt/gpu-token -name .env -printf '%m %u\\n'").splitlines()
     # mongo's settings are its mongod.conf, which holds no secret
     assert found == ([] if role == "mongo" else ["600 root"])
