@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole test suite, part by part, with the time each took; goes on after a failing part and fails at the end.
+# The test suite, part by part, with the time each took; goes on after a failing part and fails at the end.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
