@@ -14,7 +14,7 @@ part() { # part NAME COMMAND...
 part lint scripts/lint.sh
 part unit pytest -q
 part lab pytest -q tests/lab
-for scenario in docker kafka mongo; do
+for scenario in docker kafka mongo processor producers site; do
   part "molecule $scenario" molecule test -s "$scenario"
 done
 
