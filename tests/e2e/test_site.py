@@ -119,7 +119,7 @@ def test_malformed_event_is_dead_lettered_with_its_reason(on_machine: OnMachine)
         "/opt/kafka/bin/kafka-console-consumer.sh",
         *["--bootstrap-server", "localhost:9092", "--topic", "token.usage.v1.dlq", "--from-beginning"],
         *f"--max-messages {now} --timeout-ms 20000".split(),
-        *["--formatter-property", "print.headers=true"],
+        *["--property", "print.headers=true"],
     )
     assert "invalid_json" in letter
     assert "dlq.source_topic:token.usage.v1" in letter
