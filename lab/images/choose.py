@@ -97,6 +97,7 @@ def _all_stored(root: Path, fleet: "Fleet") -> bool:
 @contextmanager
 def _locked(report: Callable[[str], None]) -> Iterator[None]:
     """Two labs that come up at once build once; the engine is one, whatever their caches."""
+    ENGINE_LOCK.parent.mkdir(parents=True, exist_ok=True)
     with ENGINE_LOCK.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
