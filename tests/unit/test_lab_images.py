@@ -370,3 +370,12 @@ def test_root_user_comes_from_variables_or_files(tmp_path: Path) -> None:
         initdb.root_user({initdb.USER: "root"})
     with pytest.raises(settings.SettingError, match="set one"):
         initdb.root_user({initdb.USER: "root", f"{initdb.USER}_FILE": str(secret)})
+
+
+def test_no_unit_of_the_machine_is_ordered_before_a_socket() -> None:
+    """Sockets come before basic.target and ordinary units after it: systemd would drop one of them at random."""
+    units = sorted(Path(choose.__file__).parent.glob("contexts/machine/files/etc/systemd/system/*.service"))
+    assert units
+    for unit in units:
+        ordered = [line for line in unit.read_text().splitlines() if line.startswith("Before=")]
+        assert not any(".socket" in line for line in ordered), unit.name
