@@ -373,7 +373,7 @@ def test_root_user_comes_from_variables_or_files(tmp_path: Path) -> None:
 
 
 def test_no_unit_of_the_machine_is_ordered_before_a_socket() -> None:
-    """Sockets come before basic.target and ordinary units after it: systemd would drop one of them at random."""
+    """Sockets come before basic.target, ordinary units after it: systemd would drop one at random."""
     units = sorted(Path(choose.__file__).parent.glob("contexts/machine/files/etc/systemd/system/*.service"))
     assert units
     for unit in units:
