@@ -18,6 +18,8 @@ for scenario in docker kafka mongo processor producers site; do
   part "molecule $scenario" molecule test -s "$scenario"
 done
 
+part e2e pytest -q tests/e2e
+
 printf '\n'
 printf '%s\n' "${parts[@]}"
 printf '%d passed, %d failed\n' $((${#parts[@]} - failed)) "$failed"
