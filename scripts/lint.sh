@@ -7,7 +7,7 @@ run() { printf '\n== %s\n' "$*"; "$@"; }
 
 run fleet check
 run yamllint --strict .
-run ansible-lint --profile production --offline
+run env ANSIBLE_INVENTORY=.config/lint-inventory.yml ansible-lint --profile production --offline
 run ruff check .
 run ruff format --check .
 run mypy lab fleet
