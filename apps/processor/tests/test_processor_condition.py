@@ -9,8 +9,12 @@ from gpu_token_processor.monitor import Monitor, Probe
 from gpu_token_processor.pipeline.retry import Retrier, Stopped
 from gpu_token_processor.pipeline.state import ConsumerState, Phase
 
-ANSWERS = Probe("mongodb", lambda: None)
-ANSWERS.run()
+
+def answers() -> Probe:
+    """A probe that has just been answered; an answer goes stale after a while."""
+    probe = Probe("mongodb", lambda: None)
+    probe.run()
+    return probe
 
 
 def running(**changes: object) -> ConsumerState:
@@ -21,35 +25,35 @@ def running(**changes: object) -> ConsumerState:
 
 
 def test_all_well() -> None:
-    condition = judge(running(), True, [ANSWERS])
+    condition = judge(running(), True, [answers()])
     assert (condition.dead_reasons, condition.unready_reasons) == ((), ())
 
 
 def test_a_thread_that_ended_is_dead() -> None:
-    assert judge(running(), False, [ANSWERS]).dead_reasons == ("the consumer's thread has ended",)
+    assert judge(running(), False, [answers()]).dead_reasons == ("the consumer's thread has ended",)
 
 
 def test_a_consumer_that_does_not_poll_is_dead() -> None:
-    condition = judge(running(last_poll=time.monotonic() - 61), True, [ANSWERS])
+    condition = judge(running(last_poll=time.monotonic() - 61), True, [answers()])
     assert (
         condition.dead_reasons == condition.unready_reasons == ("the consumer has not polled Kafka for 61 s",)
     )
 
 
 def test_a_tripped_guard_is_unready_yet_a_restart_would_not_help() -> None:
-    condition = judge(running(phase=Phase.STOPPED, reason="too many"), False, [ANSWERS])
+    condition = judge(running(phase=Phase.STOPPED, reason="too many"), False, [answers()])
     assert (condition.dead_reasons, condition.unready_reasons) == ((), ("consumer is stopped: too many",))
 
 
 def test_before_the_first_poll() -> None:
-    condition = judge(ConsumerState(), True, [ANSWERS])
+    condition = judge(ConsumerState(), True, [answers()])
     assert condition.unready_reasons == ("consumer is starting: it has not polled Kafka yet",)
 
 
 @pytest.mark.parametrize(("seconds", "well"), [(5, True), (20, False)])
 def test_writes_may_fail_for_a_moment(seconds: float, well: bool) -> None:
     state = running(write_failing_since=time.monotonic() - seconds, write_failure="no server")
-    assert (not judge(state, True, [ANSWERS]).unready_reasons) is well
+    assert (not judge(state, True, [answers()]).unready_reasons) is well
 
 
 def test_a_probe_tells_why() -> None:
