@@ -96,7 +96,7 @@ env: ## the settings in force, without secrets
 lint: setup ## ansible-lint, yamllint, ruff, mypy, hadolint, shellcheck
 	scripts/lint.sh
 unit: setup ## unit and property tests
-	pytest -q --ignore tests/terraform/test_checkov.py
+	pytest -q -n 4 --dist loadfile --ignore tests/terraform/test_checkov.py
 molecule: setup-lab $(addprefix molecule-,$(ROLES) site) ## molecule test of every role and of the site
 molecule-%: setup-lab ## molecule test of one role
 	molecule test -s $*
