@@ -18,7 +18,7 @@ demo: setup-lab ## lab, site.yml, a replay of real input, verification; exit 0 o
 	scripts/demo.sh "$(TRACE)"
 demo-down: setup ## remove every trace of the lab
 	lab down
-test: setup-lab ## lint, unit tests, the lab, molecule of docker, kafka and mongo
+test: setup-lab ## everything: lint, unit, the lab, molecule of each role, the whole site
 	scripts/test.sh
 test-fast: setup lint unit ## lint and unit tests alone
 
