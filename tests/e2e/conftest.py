@@ -22,10 +22,19 @@ ENVIRONMENT = {
 def lab() -> Iterator[None]:
     """Fresh machines at the start, no trace of them at the end."""
     os.environ.update(ENVIRONMENT)
-    subprocess.run(["lab", "down"], check=True)
-    subprocess.run(["lab", "up"], check=True)
+    lab_command("down")
+    lab_command("up")
     yield
-    subprocess.run(["lab", "down"], check=True)
+    lab_command("down")
+
+
+def lab_command(*arguments: str) -> None:
+    """Run a command of the lab; if it fails, what it printed is the reason."""
+    done = subprocess.run(
+        ["lab", *arguments], check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if done.returncode:
+        pytest.fail(f"lab {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}", pytrace=False)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from .conftest import lab_command
 from .runner import ROOT, play
 
 FLEET: dict[str, Any] = yaml.safe_load((ROOT / "fleet.yml").read_text())
@@ -156,7 +157,7 @@ def test_hand_edited_settings_are_put_back(on_machine: OnMachine) -> None:
 
 
 def test_services_survive_a_reboot_without_a_rerun() -> None:
-    subprocess.run(["lab", "reboot", "processor-1"], check=True)
+    lab_command("reboot", "processor-1")
     play("playbooks/health.yml", limit="processor-1").must_pass()
     play("site.yml").must_change_nothing()
 
