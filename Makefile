@@ -106,8 +106,8 @@ lab-test: setup-lab ## the lab itself
 	pytest -q tests/lab
 
 ##@ Housekeeping
-docs: setup ## generate the role READMEs from their argument specs
-	scripts/role_docs.sh
+docs: setup-lab ## generate the role READMEs, and the pictures and tables of docs/
+	scripts/role_docs.sh && scripts/fleet_docs.sh
 setup: ## the controller's tools in .venv
 	scripts/setup.sh tools
 setup-lab: ## … and the Debian packages the lab needs

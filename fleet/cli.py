@@ -1,4 +1,4 @@
-"""``fleet check``: is fleet.yml right? ``fleet diagram``: what does it look like?"""
+"""``fleet check``: is fleet.yml right? The other commands: what does it look like?"""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from fleet import diagram as pictures
+from fleet import network as tables
+from fleet import sequence as charts
 from fleet.model import Fleet, FleetError, load
 
 app = typer.Typer(help="Checks fleet.yml, the one truth about the fleet.", no_args_is_help=True)
@@ -31,6 +33,23 @@ def check(path: Annotated[Path, typer.Argument(help="The file to check.")] = Pat
 def diagram(path: Annotated[Path, typer.Argument(help="The file to draw.")] = Path("fleet.yml")) -> None:
     """Print machines, ports and flows as Graphviz DOT."""
     typer.echo(pictures.architecture(_loaded(path)), nl=False)
+
+
+@app.command()
+def sequence(
+    path: Annotated[Path, typer.Argument(help="The file to draw.")] = Path("fleet.yml"),
+    playbooks: Annotated[Path, typer.Option(help="The folder of site.yml and verify.yml.")] = Path(
+        "playbooks"
+    ),
+) -> None:
+    """Print the steps from nothing to a verified pipeline as a message sequence chart (mscgen)."""
+    typer.echo(charts.provisioning(_loaded(path), playbooks), nl=False)
+
+
+@app.command()
+def network(path: Annotated[Path, typer.Argument(help="The file to tabulate.")] = Path("fleet.yml")) -> None:
+    """Print who may reach whom as Markdown tables."""
+    typer.echo(tables.document(_loaded(path)), nl=False)
 
 
 def _loaded(path: Path) -> Fleet:

@@ -19,4 +19,5 @@ mapfile -t dockerfiles < <(git ls-files --cached --others --exclude-standard | g
 run hadolint "${dockerfiles[@]}"
 mapfile -t scripts < <(git ls-files --cached --others --exclude-standard | xargs grep -lE '^#!.*\b(ba)?sh\b' --)
 run scripts/role_docs.sh --check
+run scripts/fleet_docs.sh --check
 run shellcheck -x "${scripts[@]}"

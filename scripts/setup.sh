@@ -24,6 +24,7 @@ if [ "${1:-tools}" = lab ]; then
   need iptables iptables
   need ip iproute2
   need dot graphviz
+  need mscgen mscgen
   need java default-jre-headless
   need mvn maven
 fi
