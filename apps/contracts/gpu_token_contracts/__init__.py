@@ -10,6 +10,7 @@ from gpu_token_contracts.identity import (
     position,
     usage_key,
 )
+from gpu_token_contracts.origin import Origin, origin_headers, origin_in, replayed_from
 from gpu_token_contracts.timestamps import TimeBounds, format_ts, from_us, to_us
 from gpu_token_contracts.topics import (
     COLLECTION_GPU_METRICS,
@@ -35,6 +36,7 @@ __all__ = [
     "Event",
     "GpuMetric",
     "InvalidEvent",
+    "Origin",
     "Reason",
     "TimeBounds",
     "TokenUsage",
@@ -49,7 +51,10 @@ __all__ = [
     "from_us",
     "gpu_identity",
     "metric_key",
+    "origin_headers",
+    "origin_in",
     "position",
+    "replayed_from",
     "to_us",
     "topic_registry",
     "usage_key",

@@ -16,7 +16,10 @@ COLLECTION_GPUS = "gpus"
 
 
 class DlqHeader(StrEnum):
-    """Headers of a dead letter; its key and value are the refused event's own."""
+    """Headers of a dead letter; its key and value are the refused event's own.
+
+    A replayed event keeps the three of its source, by which it is still known.
+    """
 
     REASON = "dlq.reason"
     MESSAGE = "dlq.message"

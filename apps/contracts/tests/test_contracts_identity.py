@@ -8,6 +8,7 @@ from gpu_token_contracts import (
     TOPICS,
     DlqHeader,
     GpuMetric,
+    Origin,
     TokenUsage,
     dlq_topic,
     event_identity,
@@ -15,6 +16,9 @@ from gpu_token_contracts import (
     from_us,
     gpu_identity,
     metric_key,
+    origin_headers,
+    origin_in,
+    replayed_from,
     to_us,
     usage_key,
 )
@@ -76,3 +80,27 @@ def test_names_relied_on_from_outside() -> None:
 def test_timestamps_convert_without_loss(ts: datetime, text: str) -> None:
     assert from_us(to_us(ts)) == ts
     assert format_ts(ts) == text
+
+
+def test_a_replayed_event_is_known_by_where_it_stood_first() -> None:
+    headers = [("trace", None), *origin_headers(Origin("token.usage.v1", 2, 7))]
+    origin = replayed_from("token.usage.v1", headers)
+    assert origin == origin_in(headers) == ("token.usage.v1", 2, 7)
+    assert event_identity(usage(), *origin) == "token.usage.v1:2:7"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [("trace", b"t-1")],
+        origin_headers(Origin("token.usage.v1", 2, 7))[:2],
+        origin_headers(Origin("gpu.metrics.v1", 2, 7)),
+        [*origin_headers(Origin("token.usage.v1", 2, 7)), ("dlq.source_offset", b"-1")],
+        [*origin_headers(Origin("token.usage.v1", 2, 7)), ("dlq.source_offset", b"9" * 5_000)],
+        [*origin_headers(Origin("token.usage.v1", 2, 7)), ("dlq.source_partition", None)],
+        [*origin_headers(Origin("token.usage.v1", 2, 7)), ("dlq.source_topic", b"\xff")],
+    ],
+)
+def test_other_headers_name_no_origin(headers: list[tuple[str, bytes | None]]) -> None:
+    assert replayed_from("token.usage.v1", headers) is None

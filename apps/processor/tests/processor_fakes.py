@@ -110,6 +110,12 @@ class FakeStore:
         kept = self.collections.get(collection, {})
         return {key: kept[key] for key in ids if key in kept}
 
+    def delete(self, collection: str, ids: Sequence[str]) -> None:
+        """See EventStore."""
+        self._before()
+        for key in ids:
+            self.collections.get(collection, {}).pop(key, None)
+
     def put_latest(self, metrics: Sequence[Document]) -> None:
         """See EventStore."""
         self._before()

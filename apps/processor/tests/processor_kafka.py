@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any, Self
 
 from confluent_kafka import Producer
@@ -18,7 +19,15 @@ class MockKafka:
         )
         brokers = self._cluster.list_topics(timeout=10).brokers.values()
         self.bootstrap = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
-        self._producer = Producer({"bootstrap.servers": self.bootstrap, "enable.idempotence": True})
+        self._producer = Producer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "enable.idempotence": True,
+                # Values larger than a broker takes uncompressed must get there too.
+                "compression.type": "lz4",
+                "message.max.bytes": 16_777_216,
+            }
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -30,10 +39,15 @@ class MockKafka:
         for topic in topics:
             self._producer.list_topics(topic, timeout=10)
 
-    def send(self, topic: str, *events: dict[str, Any] | bytes | None) -> None:
+    def send(
+        self,
+        topic: str,
+        *events: dict[str, Any] | bytes | None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
         """Returns once all are acknowledged."""
         for number, event in enumerate(events):
             value = event if isinstance(event, bytes) or event is None else json.dumps(event).encode()
-            self._producer.produce(topic, value, key=str(number).encode())
+            self._producer.produce(topic, value, key=str(number).encode(), headers=list(headers))
             self._producer.poll(0)
         assert self._producer.flush(30) == 0

@@ -1,15 +1,20 @@
 """The whole data path against the broker's own protocol, with a store in memory."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from statistics import median
+from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from gpu_token_contracts import Origin, dlq_topic, origin_headers, position
 from gpu_token_processor.metrics import Metrics
 from gpu_token_processor.pipeline.assembly import DataPath
+from gpu_token_processor.pipeline.dead_letters import DeadLetterSink, DeadLetterTopics
 from gpu_token_processor.pipeline.state import ConsumerState, Phase
 from gpu_token_processor.pipeline.supervisor import Supervisor
 from gpu_token_processor.settings import Settings
@@ -23,7 +28,9 @@ WAIT_SECONDS = 30
 class Running:
     """A processor without HTTP."""
 
-    def __init__(self, kafka: MockKafka, store: FakeStore, sink: FakeSink, **changes: int | float) -> None:
+    def __init__(
+        self, kafka: MockKafka, store: FakeStore, sink: DeadLetterSink, **changes: int | float
+    ) -> None:
         self.state = ConsumerState()
         self.metrics = Metrics()
         self.metrics.report_lag(lambda: self.state.lags)
@@ -43,7 +50,7 @@ class Running:
 
 @contextmanager
 def running(
-    kafka: MockKafka, store: FakeStore, sink: FakeSink | None = None, **changes: int | float
+    kafka: MockKafka, store: FakeStore, sink: DeadLetterSink | None = None, **changes: int | float
 ) -> Iterator[Running]:
     processor = Running(kafka, store, sink or FakeSink(), **changes)
     try:
@@ -98,29 +105,75 @@ def nothing_is_committed_before_it_is_stored(kafka: MockKafka) -> None:
         until(lambda: committed(kafka) == 100, "committed once stored")
 
 
-def poison_does_not_stop_what_follows(kafka: MockKafka) -> None:
-    store, sink = FakeStore(), FakeSink()
-    poison = [
-        b"\xff\xfe",
-        b"{",
-        b"[]",
-        b'{"ts": NaN}',
-        None,
-        b"x" * 500_000,
-        usage(prompt_tokens=-1),
-        usage(prompt_tokens="1"),
-        usage(ts="1999-01-01T00:00:00Z"),
-        usage(ts="2099-01-01T00:00:00Z"),
-        usage(model=None),
-        usage(schema_version=2),
-        usage(extra=2**70),
-    ]
-    kafka.send(TOPIC_TOKEN, *poison, usage())
+# What is sent, and the reason that its dead letter must name.
+POISON: dict[str, tuple[dict[str, Any] | bytes | None, str]] = {
+    "invalid UTF-8": (b'{"model": "\xff"}', "invalid_utf8"),
+    "invalid JSON": (b"{", "invalid_json"),
+    "no object": (b"[]", "wrong_type"),
+    "NaN": (b'{"ts": NaN}', "not_finite"),
+    "tombstone": (None, "tombstone"),
+    "2 MB": (usage(note="x" * 2_000_000), "too_large"),
+    "negative": (usage(prompt_tokens=-1), "out_of_range"),
+    "absurd": (usage(prompt_tokens=10**12), "out_of_range"),
+    "wrong type": (usage(prompt_tokens="1"), "wrong_type"),
+    "past": (usage(ts="1999-01-01T00:00:00Z"), "bad_timestamp"),
+    "future": (usage(ts="2099-01-01T00:00:00Z"), "bad_timestamp"),
+    "missing field": (usage(model=None), "missing_field"),
+    "unknown version": (usage(schema_version=2), "unknown_version"),
+    "extra beyond 64 bits": (usage(extra=2**70), "bad_extra"),
+}
+
+
+def each_kind_of_poison_is_dead_lettered_and_the_next_event_stored(kafka: MockKafka) -> None:
+    store = FakeStore()
+    sink = DeadLetterTopics(Producer({**DeadLetterTopics.config(kafka.bootstrap), "logger": kafka.log}))
+    delays_seconds = []
     with running(kafka, store, sink) as processor:
-        until(lambda: len(store.collections.get("token_usage", {})) == 1, "the good event is stored")
-        until(lambda: committed(kafka) == len(poison) + 1, "poison is committed")
+        until(lambda: processor.state.assigned_partitions == 8, "assigned")
+        for kind, (poison, _) in POISON.items():
+            sent = time.monotonic()
+            kafka.send(TOPIC_TOKEN, poison, usage(event_id=kind))
+            until(lambda kind=kind: kind in store.collections.get("token_usage", {}), kind)  # type: ignore[misc]
+            delays_seconds.append(time.monotonic() - sent)
+        until(lambda: committed(kafka) == 2 * len(POISON), "poison is committed too")
         assert processor.state.phase is Phase.RUNNING
-    assert len(sink.sent) == len(store.collections["dead_letters"]) == len(poison)
+    # The middle one: other tests run beside this one.
+    assert median(delays_seconds) < 1
+    letters = read(kafka, dlq_topic(TOPIC_TOKEN))
+    assert len(letters) == len(POISON)
+    sources = set()
+    for letter, (poison, reason) in zip(letters, POISON.values(), strict=True):
+        headers = {name: value.decode() for name, value in letter.headers() or []}
+        assert headers["dlq.reason"] == reason
+        assert headers["dlq.message"].endswith(".")
+        sources.add(tuple(headers[f"dlq.source_{part}"] for part in ("topic", "partition", "offset")))
+        assert letter.key() == b"0"
+        expected = poison if isinstance(poison, bytes) or poison is None else json.dumps(poison).encode()
+        assert letter.value() == expected
+    assert len(sources) == len(POISON)
+    assert {source[0] for source in sources} == {TOPIC_TOKEN}
+
+
+def replayed_dead_letters_count_once(kafka: MockKafka) -> None:
+    """A fix lets them in; each replay, and each is sent twice, is the same event as before."""
+    store, sink = FakeStore(), FakeSink()
+    kafka.send(TOPIC_TOKEN, usage(ts="2099-01-01T00:00:00Z"), usage(ts="2099-01-01T00:00:00Z", event_id="e"))
+    with running(kafka, store, sink):
+        until(lambda: len(store.collections.get("dead_letters", {})) == 2, "dead-lettered")
+    origins = [
+        Origin(str(one.record.topic()), one.record.partition() or 0, one.record.offset() or 0)
+        for one in sink.sent
+    ]
+    mended = [usage(), usage(event_id="e")]
+    with running(kafka, store, sink) as processor:
+        for origin, event in [*zip(origins, mended, strict=True)] * 2:
+            kafka.send(TOPIC_TOKEN, event, headers=origin_headers(origin))
+        until(lambda: committed(kafka) == 6, "all read")
+        assert processor.value("gpu_token_events_duplicate_total", collection="token_usage") == 2
+    assert store.collections["token_usage"].keys() == {position(*origins[0]), "e"}
+    # They stand no more as dead letters: sent is still stored plus dead-lettered.
+    assert store.collections["dead_letters"] == {}
+    assert len(sink.sent) == 2
 
 
 def a_store_that_is_away_for_long_does_not_cost_the_membership(kafka: MockKafka) -> None:
@@ -201,6 +254,19 @@ def two_processors_share_and_take_over(kafka: MockKafka) -> None:
         until(lambda: committed(kafka) == sent, "all committed")
 
 
+def read(kafka: MockKafka, topic: str) -> list[Message]:
+    """All records of a topic, in the order in which they came."""
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "reader"})
+    partitions = [TopicPartition(topic, number, 0) for number in range(4)]
+    total = sum(consumer.get_watermark_offsets(partition)[1] for partition in partitions)
+    consumer.assign(partitions)
+    records: list[Message] = []
+    while len(records) < total:
+        records += consumer.consume(total - len(records), timeout=10)
+    consumer.close()
+    return sorted(records, key=lambda record: (record.timestamp()[1], record.offset()))
+
+
 def committed_high(kafka: MockKafka) -> int:
     """Events in the usage topic."""
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "counter"})
@@ -212,7 +278,8 @@ def committed_high(kafka: MockKafka) -> int:
 SCENARIOS: list[Callable[[MockKafka], None]] = [
     everything_is_stored_once_and_committed,
     nothing_is_committed_before_it_is_stored,
-    poison_does_not_stop_what_follows,
+    each_kind_of_poison_is_dead_lettered_and_the_next_event_stored,
+    replayed_dead_letters_count_once,
     a_store_that_is_away_for_long_does_not_cost_the_membership,
     the_guard_stops_it_and_nothing_is_skipped,
     a_failure_nobody_thought_of_starts_it_anew,

@@ -3,6 +3,7 @@ from typing import NoReturn
 
 import pytest
 from confluent_kafka import Consumer, Producer
+from gpu_token_contracts import Origin, origin_headers
 from gpu_token_processor.pipeline.batch import Refusal
 from gpu_token_processor.pipeline.dead_letters import (
     DeadLettersUndelivered,
@@ -63,6 +64,18 @@ def test_a_crash_before_the_note_sends_again_rather_than_not_at_all() -> None:
     assert len(store.collections["dead_letters"]) == 1
 
 
+def test_refused_again_after_a_replay_it_is_the_same_dead_letter_sent_anew() -> None:
+    store, sink = FakeStore(), FakeSink()
+    dead_letter(sink, store, [refusal(5)], lambda: NOW)
+    headers = origin_headers(Origin("token.usage.v1", 0, 5))
+    again = Refusal(record(b"{bad", 90, partition=1, headers=headers), "wrong_type", "still")
+    for _ in range(2):
+        dead_letter(sink, store, [again], lambda: NOW)
+    assert [letter.reason for letter in sink.sent] == ["invalid_json", "wrong_type"]
+    (note,) = store.collections["dead_letters"].values()
+    assert note | {"_id": "token.usage.v1:0:5", "offset": 5, "partition": 0, "reason": "wrong_type"} == note
+
+
 def fail(*_: object) -> NoReturn:
     raise StoreUnavailable("connection", "gone")
 
@@ -94,6 +107,23 @@ def test_a_dead_letter_is_what_was_sent_and_why(kafka: MockKafka) -> None:
             "dlq.source_offset": "5",
         },
     )
+
+
+def test_a_replayed_dead_letter_that_is_refused_again_names_its_first_place(kafka: MockKafka) -> None:
+    producer = Producer(DeadLetterTopics.config(kafka.bootstrap))
+    headers = [("trace", b"t-1"), *origin_headers(Origin("again.v1", 3, 4))]
+    DeadLetterTopics(producer).send(
+        [Refusal(record(b"{", 90, "again.v1", 0, headers), "invalid_json", "why")]
+    )
+    _, _, found = read_one(kafka, "again.v1.dlq")
+    assert found == {
+        "trace": "t-1",
+        "dlq.reason": "invalid_json",
+        "dlq.message": "why",
+        "dlq.source_topic": "again.v1",
+        "dlq.source_partition": "3",
+        "dlq.source_offset": "4",
+    }
 
 
 def test_a_value_too_large_for_the_topic_leaves_its_headers(kafka: MockKafka) -> None:

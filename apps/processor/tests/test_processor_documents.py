@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import bson
 import pytest
-from gpu_token_contracts import TOPICS
+from gpu_token_contracts import TOPICS, Origin, origin_headers
 from gpu_token_processor.documents import Document
 from gpu_token_processor.pipeline.batch import Batch, Partition, Record
 from gpu_token_processor.pipeline.decoding import Decoder
@@ -37,6 +37,15 @@ def test_usage_document() -> None:
 
 def test_an_event_without_id_is_known_by_its_position() -> None:
     assert only_document(record(usage(), offset=7, partition=2))["_id"] == "token.usage.v1:2:7"
+
+
+def test_a_replayed_event_is_known_by_where_it_stood_first() -> None:
+    headers = origin_headers(Origin(TOPIC_TOKEN, 2, 7))
+    first = decode(record(usage(), offset=7, partition=2))
+    again = decode(record(usage(), offset=90, partition=0, headers=headers))
+    assert again.writes["token_usage"].documents == first.writes["token_usage"].documents
+    assert (first.replayed, again.replayed) == ([], ["token.usage.v1:2:7"])
+    assert again.next_offsets == {Partition(TOPIC_TOKEN, 0): 91}
 
 
 def test_absent_fields_stay_absent() -> None:

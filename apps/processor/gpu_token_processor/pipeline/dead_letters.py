@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
-from gpu_token_contracts import DlqHeader, dlq_topic, position
+from gpu_token_contracts import DlqHeader, Origin, dlq_topic, origin_headers, position, replayed_from
 
 from gpu_token_processor.documents import Document
 from gpu_token_processor.pipeline.batch import Record, Refusal
@@ -44,6 +44,8 @@ class DeadLetterTopics:
             "enable.idempotence": True,
             "acks": "all",
             "linger.ms": 5,
+            # What its topic took only compressed must fit into the dead-letter topic too.
+            "compression.type": "lz4",
             "message.timeout.ms": int(_DELIVERY_SECONDS * 1000),
             "message.max.bytes": _MAX_MESSAGE_BYTES,
         }
@@ -104,17 +106,25 @@ class DeadLetterTopics:
 
 
 def _headers(refusal: Refusal) -> Headers:
-    record = refusal.record
-    own = record.headers() or []
-    pairs = list(own.items()) if isinstance(own, dict) else list(own)
     return [
-        *[(name, value) for name, value in pairs if not name.startswith("dlq.")],
+        *[(name, value) for name, value in _own_headers(refusal.record) if not name.startswith("dlq.")],
         (DlqHeader.REASON.value, refusal.reason),
         (DlqHeader.MESSAGE.value, refusal.message),
-        (DlqHeader.SOURCE_TOPIC.value, str(record.topic())),
-        (DlqHeader.SOURCE_PARTITION.value, str(record.partition())),
-        (DlqHeader.SOURCE_OFFSET.value, str(record.offset())),
+        *origin_headers(_origin(refusal.record)),
     ]
+
+
+def _own_headers(record: Record) -> list[tuple[str, bytes | None]]:
+    # The client's stubs also know what a producer may be given.
+    return list(record.headers() or [])  # type: ignore[arg-type]
+
+
+def _origin(record: Record) -> Origin:
+    """Where it stood first: a replayed event that is refused again is the same dead letter."""
+    topic = str(record.topic())
+    return replayed_from(topic, _own_headers(record)) or Origin(
+        topic, record.partition() or 0, record.offset() or 0
+    )
 
 
 def dead_letter(
@@ -133,29 +143,30 @@ def dead_letter(
     fresh = [refusal for refusal in refusals if not _same(known.get(_id(refusal)), notes[_id(refusal)])]
     if fresh:
         sink.send(fresh)
+        if outdated := [_id(refusal) for refusal in fresh if _id(refusal) in known]:
+            store.delete(DEAD_LETTERS, outdated)
         store.insert(DEAD_LETTERS, [notes[_id(refusal)] for refusal in fresh])
     return fresh
 
 
 def _id(refusal: Refusal) -> str:
-    record = refusal.record
-    return position(str(record.topic()), record.partition() or 0, record.offset() or 0)
+    return position(*_origin(refusal.record))
 
 
 def _note(refusal: Refusal, now: datetime) -> Document:
-    record = refusal.record
+    origin = _origin(refusal.record)
     return {
-        "_id": _id(refusal),
-        "topic": record.topic(),
-        "partition": record.partition(),
-        "offset": record.offset(),
+        "_id": position(*origin),
+        "topic": origin.topic,
+        "partition": origin.partition,
+        "offset": origin.offset,
         "reason": refusal.reason,
         "message": refusal.message,
-        "record_ts_ms": record.timestamp()[1],
+        "record_ts_ms": refusal.record.timestamp()[1],
         "ts": now,
     }
 
 
 def _same(known: Document | None, note: Document) -> bool:
-    """Whether a note tells of this very record, and not of one in a topic that has been made anew."""
+    """Whether a note tells of this very record, not of an earlier replay or of a topic since made anew."""
     return known is not None and known["record_ts_ms"] == note["record_ts_ms"]

@@ -12,6 +12,8 @@ from gpu_token_contracts import (
     TopicSpec,
     decode_gpu_metric,
     decode_token_usage,
+    position,
+    replayed_from,
 )
 
 from gpu_token_processor.documents import Document, document
@@ -66,6 +68,10 @@ class Decoder:
             except InvalidEvent as refused:
                 batch.refusals.append(Refusal(record, refused.reason_code.value, refused.message))
                 continue
+            headers = record.headers()
+            if headers and (origin := replayed_from(topic, headers)):  # type: ignore[arg-type]
+                topic, partition, offset = origin
+                batch.replayed.append(position(topic, partition, offset))
             documents.append(document(event, topic, partition, offset))
             kept.append(record)
         batch.next_offsets = {

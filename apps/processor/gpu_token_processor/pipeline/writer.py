@@ -21,6 +21,7 @@ from gpu_token_processor.pipeline.dead_letters import (
 from gpu_token_processor.pipeline.guard import DeadLetterGuard
 from gpu_token_processor.pipeline.retry import Retrier, Stopped
 from gpu_token_processor.pipeline.storing import store_writes
+from gpu_token_processor.store.collections import DEAD_LETTERS
 from gpu_token_processor.store.contract import EventStore, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -123,6 +124,8 @@ class Writer:
                 self._metrics.duplicates.labels(collection).inc(stored.duplicates)
         self._observe_delays(batch)
         self._guard.check(batch)
+        if batch.replayed:
+            self.retrier.call(partial(self._store.delete, DEAD_LETTERS, batch.replayed))
         if batch.refusals:
             self._report(self.retrier.call(partial(dead_letter, self._sink, self._store, batch.refusals)))
         self._metrics.write_seconds.observe(time.monotonic() - started)

@@ -46,6 +46,10 @@ class EventStore(Protocol):
         """The documents with these `_id`s. Raises StoreUnavailable."""
         ...
 
+    def delete(self, collection: str, ids: Sequence[str]) -> None:
+        """Delete the documents with these `_id`s; absent ones do not matter. Raises StoreUnavailable."""
+        ...
+
     def put_latest(self, metrics: Sequence[Document]) -> None:
         """Keep each as its GPU's latest reading unless a later one is kept. Raises StoreUnavailable."""
         ...

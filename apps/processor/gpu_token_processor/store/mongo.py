@@ -48,6 +48,12 @@ class MongoEventStore:
             raise translate(error) from error
         return {document["_id"]: document for document in found}
 
+    def delete(self, collection: str, ids: Sequence[str]) -> None:
+        """See EventStore."""
+        reply = self._run({"delete": collection, "deletes": [{"q": {"_id": {"$in": list(ids)}}, "limit": 0}]})
+        for failure in reply.get("writeErrors", ()):
+            raise StoreUnavailable("delete", f"code {failure['code']}: {failure.get('errmsg', '')}")
+
     def put_latest(self, metrics: Sequence[Document]) -> None:
         """See EventStore."""
         updates = [

@@ -1,0 +1,50 @@
+"""Where an event stood first; a replay from a dead-letter topic gives it a new place, no new identity."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from gpu_token_contracts.topics import DlqHeader
+
+# What Kafka and BSON can hold.
+_MAX_DIGITS = 18
+
+
+class Origin(NamedTuple):
+    """A place in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+def origin_headers(origin: Origin) -> list[tuple[str, bytes]]:
+    """Headers of a dead letter and of its replay; they carry the identity of an event without an id."""
+    return [
+        (DlqHeader.SOURCE_TOPIC.value, origin.topic.encode()),
+        (DlqHeader.SOURCE_PARTITION.value, b"%d" % origin.partition),
+        (DlqHeader.SOURCE_OFFSET.value, b"%d" % origin.offset),
+    ]
+
+
+def origin_in(headers: Iterable[tuple[str, bytes | None]]) -> Origin | None:
+    """The place that the headers name; None if they do not, or not in full."""
+    named = dict(headers)
+    topic = named.get(DlqHeader.SOURCE_TOPIC)
+    partition = _number(named.get(DlqHeader.SOURCE_PARTITION))
+    offset = _number(named.get(DlqHeader.SOURCE_OFFSET))
+    if not topic or partition is None or offset is None:
+        return None
+    return Origin(topic.decode(errors="replace"), partition, offset)
+
+
+def replayed_from(topic: str, headers: Iterable[tuple[str, bytes | None]]) -> Origin | None:
+    """Where an event of `topic` stood before its replay; None for an event that was never replayed.
+
+    Headers that name another topic are not ours: an event is replayed to where it came from.
+    """
+    origin = origin_in(headers)
+    return origin if origin is not None and origin.topic == topic else None
+
+
+def _number(text: bytes | None) -> int | None:
+    return int(text) if text and text.isdigit() and len(text) <= _MAX_DIGITS else None
