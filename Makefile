@@ -4,6 +4,8 @@
 #   TRACE=<file.csv>       what `make demo` and `make replay` send
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+# Targets build on each other's effects, in the order in which they stand.
+.NOTPARALLEL:
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export CMD
 
@@ -69,7 +71,7 @@ addrs: setup ## the address of every machine
 	ansible all -i inventories/$(ENV) -m ansible.builtin.debug -a "msg={{ ansible_host }}"
 
 ##@ Machines on AWS (ENV=aws); docs/aws.md
-deploy: $(if $(filter aws,$(ENV)),init plan apply,lab-up) ## make the machines, then site.yml
+deploy: $(if $(filter aws,$(ENV)),init plan apply known-hosts,lab-up) ## make the machines, then site.yml
 	$(MAKE) converge ENV=$(ENV)
 down: setup ## take the machines down, data included
 	$(if $(filter aws,$(ENV)),scripts/terraform.sh destroy,lab down)
@@ -83,6 +85,8 @@ plan: ## terraform plan, into fleet.tfplan
 	scripts/terraform.sh plan -input=false -out=fleet.tfplan
 apply: ## terraform apply of that plan
 	terraform -chdir=terraform apply -input=false fleet.tfplan
+known-hosts: ## tell SSH the machines' keys, read from their consoles
+	mkdir -p -m 0700 ~/.ssh && python3 terraform/known_hosts.py 300 >> ~/.ssh/known_hosts
 outputs: ## terraform output
 	terraform -chdir=terraform output
 ip: ## the address from which you may log in (MY_IP_CIDR=… overrides)

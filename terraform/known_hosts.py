@@ -5,7 +5,9 @@ The keys come from the consoles, where cloud-init writes them at the first boot:
 AWS's API, not of the network that SSH is to be protected from. Needs terraform's state and
 the AWS CLI; standard library alone.
 
-    python3 terraform/known_hosts.py >> ~/.ssh/known_hosts
+    python3 terraform/known_hosts.py [SECONDS] >> ~/.ssh/known_hosts
+
+A machine prints its keys a minute or two after it was made; SECONDS is how long to wait (default: 0).
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
+SECONDS_BETWEEN_LOOKS = 10
 KEYS = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----\n(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
 KEY = re.compile(r"^(?:.*\s)?((?:ssh|ecdsa)-\S+ \S+)", re.MULTILINE)
 
@@ -35,21 +39,30 @@ def host_keys(console: str) -> list[str]:
     return KEY.findall(blocks[-1]) if blocks else []
 
 
+def printed_keys(region: str, name: str, instance_id: str, deadline: float) -> list[str]:
+    """The keys on a machine's console, as soon as it has printed them."""
+    while True:
+        # fmt: off
+        console = run("aws", "ec2", "get-console-output", "--latest", "--region", region,
+                      "--instance-id", instance_id, "--query", "Output", "--output", "text")
+        # fmt: on
+        if keys := host_keys(console):
+            return keys
+        if time.monotonic() > deadline:
+            sys.exit(f"{name} ({instance_id}) has printed no host keys yet: try again in a minute.")
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
 def main() -> None:
     """One line for each key of each machine, under every name that Ansible may use for it."""
+    deadline = time.monotonic() + float(sys.argv[1] if len(sys.argv) > 1 else 0)
     outputs = json.loads(run("terraform", f"-chdir={HERE}", "output", "-json"))
     if "instance_ids" not in outputs:
         sys.exit("terraform's state holds no machines: run terraform apply first.")
     region = outputs["region"]["value"]
     lines = []
     for name, instance_id in outputs["instance_ids"]["value"].items():
-        # fmt: off
-        console = run("aws", "ec2", "get-console-output", "--latest", "--region", region,
-                      "--instance-id", instance_id, "--query", "Output", "--output", "text")
-        # fmt: on
-        keys = host_keys(console)
-        if not keys:
-            sys.exit(f"{name} ({instance_id}) has printed no host keys yet: try again in a minute.")
+        keys = printed_keys(region, name, instance_id, deadline)
         addresses = [outputs[f"instance_{kind}_ips"]["value"][name] for kind in ("public", "private")]
         names = ",".join(filter(None, [*addresses, instance_id]))
         lines += [f"{names} {key}" for key in keys]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,18 @@ def test_what_is_missing_is_said(tmp_path: Path, outputs: object, console: str, 
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.strip() == sentence
+
+
+def test_it_waits_for_keys_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location("known_hosts", SCRIPT)
+    assert spec
+    assert spec.loader
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    consoles = iter(["None\n", "booting\n", CONSOLE, "None\n"])
+    monkeypatch.setattr(script, "run", lambda *_: next(consoles))
+    monkeypatch.setattr(script, "SECONDS_BETWEEN_LOOKS", 0)
+    later = time.monotonic() + 60
+    assert script.printed_keys("us-east-1", "kafka-1", "i-0a", later)[0] == "ecdsa-sha2-nistp256 AAAAE2"
+    with pytest.raises(SystemExit, match="has printed no host keys yet"):
+        script.printed_keys("us-east-1", "kafka-1", "i-0a", time.monotonic() - 1)
