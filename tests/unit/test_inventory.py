@@ -72,17 +72,17 @@ def ec2_port() -> Iterator[int]:
     server.stop()
 
 
+def ansible(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run one of Ansible's commands with these environment variables, and none of the user's own."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "LAB_"))}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment | variables, capture_output=True, text=True, check=False
+    )
+
+
 def inventory(name: str, *options: str, **variables: str) -> dict[str, Any]:
     """What `ansible-inventory --list` makes of an inventory."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "LAB_"))}
-    done = subprocess.run(
-        ["ansible-inventory", "-i", f"inventories/{name}", "--list", *options],
-        cwd=ROOT,
-        env={**environment, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ansible("ansible-inventory", "-i", f"inventories/{name}", "--list", *options, **variables)
     assert done.returncode == 0, done.stderr
     listing: dict[str, Any] = json.loads(done.stdout)
     return listing
@@ -165,14 +165,46 @@ def test_machine_without_a_public_address_is_reached_by_its_private_one(ec2_port
     assert addresses(inventory("aws", "-e", "connect_by=public", **variables))["mongo-1"] == "10.0.1.20"
 
 
-def test_api_that_does_not_answer_stops_the_run() -> None:
-    done = subprocess.run(
-        ["ansible-inventory", "-i", "inventories/lab", "--list"],
-        cwd=ROOT,
-        env={**os.environ, "LAB_EC2_PORT": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
+def test_aws_groups_are_named_as_the_roles(ec2_port: int) -> None:
+    listing = inventory("aws", AWS_URL=f"http://127.0.0.1:{ec2_port}", **CREDENTIALS)
+    assert set(listing) - {"_meta", "all", "aws_ec2"} == set(PRIVATE_IPS)
+
+
+def test_session_manager_is_the_way_where_the_address_is_an_instance_id(ec2_port: int) -> None:
+    command = ["ansible", "kafka-1", "-i", "inventories/aws", "-m", "ansible.builtin.debug"]
+    arguments = ["-a", "var=ansible_ssh_common_args"]
+    variables = {"AWS_URL": f"http://127.0.0.1:{ec2_port}", **CREDENTIALS}
+    session = ansible(*command, *arguments, "-e", "connect_by=ssm", **variables)
+    assert "aws ssm start-session --region us-east-1 --target %h" in " ".join(session.stdout.split())
+    direct = ansible(*command, *arguments, **variables)
+    assert direct.returncode == 0
+    assert "ProxyCommand" not in direct.stdout
+
+
+def test_an_unknown_way_to_connect_is_refused(ec2_port: int) -> None:
+    done = ansible(
+        *["ansible-inventory", "-i", "inventories/aws", "--list", "-e", "connect_by=vpn"],
+        AWS_URL=f"http://127.0.0.1:{ec2_port}",
+        **CREDENTIALS,
     )
+    assert done.returncode != 0
+    assert "connect_by is vpn; set it to private, public or ssm." in done.stderr
+
+
+@pytest.mark.parametrize(("environment", "missing"), [("nameless", "mongo"), ("nothing", "kafka")])
+def test_a_group_without_machines_stops_the_play(ec2_port: int, environment: str, missing: str) -> None:
+    done = ansible(
+        *["ansible-playbook", "-i", "inventories/lab", "site.yml"],
+        LAB_EC2_PORT=str(ec2_port),
+        LAB_NAME=environment,
+    )
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert f"has no running machine in the group {missing}: start one (lab up, or terraform apply)" in said
+    assert "PLAY [Preflight of every role]" not in done.stdout
+
+
+def test_api_that_does_not_answer_stops_the_run() -> None:
+    done = ansible("ansible-inventory", "-i", "inventories/lab", "--list", LAB_EC2_PORT="1")
     assert done.returncode != 0
     assert "http://127.0.0.1:1" in done.stderr
