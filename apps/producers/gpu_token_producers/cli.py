@@ -11,9 +11,10 @@ from typing import Annotated
 
 import msgspec
 import typer
-from gpu_token_contracts import TOPIC_GPU_METRICS, TOPIC_TOKEN_USAGE
+from gpu_token_contracts import TOPIC_GPU_METRICS, TOPIC_TOKEN_USAGE, Reason
 from gpu_token_contracts.bounds import MAX_TEXT_LENGTH
 
+from gpu_token_producers.dead_letter_replay import DeadLetterReplay
 from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.files import write_atomically
 from gpu_token_producers.generator import pairs
@@ -172,6 +173,39 @@ def replay(
         Run(kafka, _new_report(name, model), report).execute(
             lambda current: current.replay(replay_events(plan), speed)
         )
+
+
+@app.command()
+def replay_dead_letters(
+    bootstrap: Bootstrap,
+    reason: Annotated[
+        list[str] | None, typer.Option(help="Letters of this reason alone; may be given again.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count them, send nothing.")] = False,
+    topic_metric: TopicMetric = TOPIC_GPU_METRICS,
+    topic_token: TopicToken = TOPIC_TOKEN_USAGE,
+    wait_seconds: WaitSeconds = 60,
+    finish_seconds: FinishSeconds = 300,
+    stop_seconds: StopSeconds = 8,
+) -> None:
+    """Send dead letters to the topics they came from again, and print the counts as JSON.
+
+    Each keeps its identity, so that a letter that is replayed twice counts once. The next replay of
+    the same reasons goes on where this one ended.
+    """
+    if unknown := set(reason or ()) - set(Reason):
+        raise typer.BadParameter(f"no such reason as {', '.join(unknown)}: use one of {', '.join(Reason)}")
+    kafka = KafkaSettings(
+        bootstrap=bootstrap,
+        topic_metric=topic_metric,
+        topic_token=topic_token,
+        wait_seconds=wait_seconds,
+        finish_seconds=finish_seconds,
+        stop_seconds=stop_seconds,
+    )
+    with _one_sentence():
+        counts = DeadLetterReplay(kafka, reason or (), dry_run).run()
+    print(msgspec.json.encode(counts).decode())
 
 
 @app.command()

@@ -14,6 +14,10 @@ from gpu_token_producers.stop import StopRequest
 _SLICE_SECONDS = 0.2
 _TICK_SECONDS = 0.5
 _SENDS_BETWEEN_POLLS = 500
+# Of one event, before compression: room for a dead letter of any size that a broker can hold.
+_MAX_MESSAGE_BYTES = 16_777_216
+
+Headers = list[tuple[str, bytes | None]]
 
 
 def kafka_config(bootstrap: str, buffer_events: int) -> dict[str, str | int | float | bool]:
@@ -27,6 +31,7 @@ def kafka_config(bootstrap: str, buffer_events: int) -> dict[str, str | int | fl
         "delivery.timeout.ms": 0,
         "queue.buffering.max.messages": buffer_events,
         "queue.buffering.max.kbytes": 65_536,
+        "message.max.bytes": _MAX_MESSAGE_BYTES,
         "linger.ms": 20,
         "compression.type": "lz4",
         # Java's choice of partition, so that producers of both kinds agree on a key's place.
@@ -92,14 +97,16 @@ class Sender:
                 )
             self.pause(_SLICE_SECONDS)
 
-    def send(self, topic: str, key: bytes, value: bytes) -> bool:
+    def send(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None = None
+    ) -> bool:
         """Hand one event to the buffer; False if a stop was asked for before there was room."""
         report = self._reports.get(topic) or self._register(topic)
         while True:
             if self._fatal:
                 raise ProducerError(f"Kafka refuses this producer for good: {self._fatal}.")
             try:
-                self._producer.produce(topic, value, key, on_delivery=report)
+                self._producer.produce(topic, value, key, on_delivery=report, headers=headers)  # type: ignore[arg-type]
                 break
             except BufferError:
                 if self._stop.requested:
