@@ -47,6 +47,8 @@ upgrade: setup ## rolling change of images, one machine at a time
 	$(PLAY) playbooks/upgrade.yml
 replay: setup ## send TRACE through the pipeline
 	$(PLAY) playbooks/replay.yml $(if $(TRACE),-e replay_trace=$(abspath $(TRACE)))
+replay-dead-letters: setup ## send dead letters to their topics again (REASON=…; ARGS=--check only counts them)
+	$(PLAY) playbooks/replay_dead_letters.yml $(if $(REASON),-e reason=$(REASON))
 support-bundle: setup ## logs and state of every machine in build/
 	$(PLAY) playbooks/support_bundle.yml
 reset: setup ## stop the services; keeps the data unless ARGS='-e wipe_data=true'
@@ -97,6 +99,8 @@ env: ## the settings in force, without secrets
 	@env | grep -E '^(AWS_PROFILE|AWS_REGION|FLEET_|LAB_|TF_VAR_|MY_IP_CIDR)' | sort; echo "ENV=$(ENV)"
 
 ##@ Tests in parts
+drill: lab-up converge ## break each part under load, and count; writes build/drill.json (FAULT=…, SEED=…)
+	lab drill $(if $(FAULT),--only $(FAULT)) $(if $(SEED),--seed $(SEED))
 lint: setup ## ansible-lint, yamllint, ruff, mypy, hadolint, shellcheck
 	scripts/lint.sh
 unit: setup ## unit and property tests
@@ -121,6 +125,6 @@ clean: ## remove local caches and build output
 nuke: ## clean, and forget .venv and Terraform's state; asks first
 	scripts/nuke.sh
 help:
-	@awk 'BEGIN{FS=":.*## "} /^##@/{printf "\n%s\n",substr($$0,5)} /^[a-z0-9%-]+:.*## /{printf "  %-16s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN{FS=":.*## "} /^##@/{printf "\n%s\n",substr($$0,5)} /^[a-z0-9%-]+:.*## /{printf "  %-20s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
 
 .PHONY: $(shell awk -F: '/^[a-z0-9-]+:.*##/{print $$1}' $(firstword $(MAKEFILE_LIST)))

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from fleet.model import FleetError, load
 from lab import engine, lock, preflight, settings, status
+from lab.drill import command as fault_drill
 from lab.environment import Environment
 from lab.errors import LabError
 from lab.images.errors import ImageError
@@ -100,6 +101,19 @@ def replace(name: Name) -> None:
     """Destroy a machine and make a new one with the same data disk."""
     with _environment() as environment:
         environment.replace(name)
+
+
+@app.command()
+def drill(
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="FAULT", help="This fault alone; may be given again.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed strikes at the same moments.")] = 1,
+) -> None:
+    """Break one thing after the other under load, and count: build/drill.json."""
+    with _environment() as environment:
+        passed = fault_drill.drill(environment.settings, only or [], seed)
+    raise typer.Exit(0 if passed else 1)
 
 
 @contextmanager

@@ -1,0 +1,106 @@
+"""What is broken, how often, and under which load."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lab.drill.service import Service
+from lab.drill.site import Site
+
+# The processor's consumer may be silent for 300 s (max.poll.interval.ms) before its group gives it up.
+FROZEN_SECONDS = 310
+AWAY_SECONDS = 120
+# Docker waits longer each time before it restarts what ran for less than 10 s.
+_FIRST_WAIT_SECONDS = (2.0, 5.0)
+_NEXT_WAIT_SECONDS = (10.5, 13.0)
+# Above 0 throughout: a fault may strike while a dead letter is under way.
+_POISON_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`strike` breaks one service and returns it once the outage that the drill makes is over."""
+
+    name: str
+    strike: Callable[[Site, random.Random], Service]
+    times: int = 1
+    restarts: bool = True
+    outage_seconds: float = 0
+    events_per_second: float = 400
+    processors: int = 1
+
+    poison_share: float = _POISON_SHARE
+
+    def moment_seconds(self, draw: random.Random, strike: int) -> float:
+        """How long to wait before a strike."""
+        return draw.uniform(*(_NEXT_WAIT_SECONDS if strike else _FIRST_WAIT_SECONDS))
+
+
+@dataclass(frozen=True)
+class Flood:
+    """Nothing is broken but some of the events."""
+
+    name: str
+    events: int = 100_000
+    poison_share: float = _POISON_SHARE
+
+
+def _kill(service: Service) -> Service:
+    service.kill()
+    return service
+
+
+def _reboot(service: Service) -> Service:
+    service.reboot()
+    return service
+
+
+def _stop_and_start(service: Service, seconds: float) -> Service:
+    service.docker("stop", service.container)
+    try:
+        time.sleep(seconds)
+    finally:
+        service.docker("start", service.container)
+    return service
+
+
+def _freeze(service: Service, seconds: float) -> Service:
+    service.docker("pause", service.container)
+    try:
+        time.sleep(seconds)
+    finally:
+        service.docker("unpause", service.container)
+    return service
+
+
+FAULTS: tuple[Fault | Flood, ...] = (
+    Fault("processor-killed", lambda site, _: _kill(site.processor), times=20),
+    Fault("broker-killed", lambda site, _: _kill(site.broker), times=5),
+    Fault("store-killed", lambda site, _: _kill(site.store), times=5),
+    Fault(
+        "one-of-two-processors-killed",
+        lambda site, draw: _kill(draw.choice(site.processors)),
+        times=3,
+        processors=2,
+    ),
+    Fault("kafka-1-rebooted", lambda site, _: _reboot(site.broker)),
+    Fault("mongo-1-rebooted", lambda site, _: _reboot(site.store)),
+    Fault("processor-1-rebooted", lambda site, _: _reboot(site.processor)),
+    Fault(
+        "broker-down-for-two-minutes",
+        lambda site, _: _stop_and_start(site.broker, AWAY_SECONDS),
+        outage_seconds=AWAY_SECONDS,
+        events_per_second=200,
+    ),
+    Fault(
+        "store-frozen-beyond-max-poll-interval",
+        lambda site, _: _freeze(site.store, FROZEN_SECONDS),
+        restarts=False,
+        outage_seconds=FROZEN_SECONDS,
+        events_per_second=100,
+    ),
+    Flood("poison"),
+)

@@ -1,0 +1,124 @@
+"""One fault after the other: load, strike, wait until events are stored again, count."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from lab.drill.accounts import Sent, balance, together
+from lab.drill.faults import Fault, Flood
+from lab.drill.load import Order
+from lab.drill.site import Site
+
+# For what is under way when the load ends.
+_SETTLE_SECONDS = 120
+_LOOK_SECONDS = 1
+# Load that goes on after the last recovery.
+_AFTERWARDS_SECONDS = 2
+# As fast as the producers' buffer takes them.
+_AT_ONCE = 1e9
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An element of build/drill.json. `recovered_s` counts from the end of the outage that the drill made."""
+
+    fault: str
+    at: str
+    sent: int
+    stored: int
+    dead_lettered: int
+    lost: int
+    duplicates: int
+    recovered_s: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was lost and nothing is there twice."""
+        return self.lost == 0 and self.duplicates == 0
+
+
+@dataclass
+class _Strike:
+    at: datetime
+    recovered_seconds: float
+    sent: Sent
+
+
+class Drill:
+    """Faults on one site, at moments that follow from the seed."""
+
+    def __init__(self, site: Site, seed: int, struck: Callable[[str, int], None]) -> None:
+        self._site = site
+        self._seed = seed
+        # Told of each strike that is over: the fault's name and how many there were.
+        self._struck = struck
+
+    def run(self, fault: Fault | Flood) -> list[Entry]:
+        """The entries of one fault, one for each strike."""
+        begun = time.time()
+        run = f"drill-{fault.name}-{datetime.fromtimestamp(begun, UTC):%Y%m%dT%H%M%S}"
+        if isinstance(fault, Flood):
+            strikes = self._flood(fault, run, begun)
+        else:
+            strikes = self._strike(fault, run)
+            self._settled(run, begun, together(strike.sent for strike in strikes))
+        found = self._site.count(run, begun)
+        return [
+            Entry(
+                fault=fault.name,
+                at=strike.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                **asdict(balance(strike.sent, found)),
+                recovered_s=round(strike.recovered_seconds, 1),
+            )
+            for strike in strikes
+        ]
+
+    def _strike(self, fault: Fault, run: str) -> list[_Strike]:
+        draw = random.Random(f"{self._seed}/{fault.name}")
+        order = Order(run, fault.events_per_second, fault.poison_share, self._seed)
+        strikes: list[_Strike] = []
+        with self._processors(fault), self._site.load(order) as load:
+            self._site.await_storing()
+            for number in range(fault.times):
+                time.sleep(fault.moment_seconds(draw, number))
+                started = {
+                    service: service.started_at()
+                    for service in (self._site.broker, self._site.store, *self._site.processors)
+                }
+                at, moment = datetime.now(UTC), time.monotonic()
+                service = fault.strike(self._site, draw)
+                if fault.restarts:
+                    self._site.await_restart(service, started[service])
+                self._site.await_storing()
+                recovered_seconds = time.monotonic() - moment - fault.outage_seconds
+                if number == fault.times - 1:
+                    time.sleep(_AFTERWARDS_SECONDS)
+                    load.stop()
+                strikes.append(_Strike(at, recovered_seconds, load.take()))
+                self._struck(fault.name, number + 1)
+        return strikes
+
+    def _flood(self, flood: Flood, run: str, begun: float) -> list[_Strike]:
+        at = datetime.fromtimestamp(begun, UTC)
+        order = Order(run, _AT_ONCE, flood.poison_share, self._seed, flood.events)
+        with self._site.load(order) as load:
+            load.finish()
+            sent = load.take()
+        delivered = time.monotonic()
+        self._settled(run, begun, sent)
+        self._struck(flood.name, 1)
+        return [_Strike(at, time.monotonic() - delivered, sent)]
+
+    def _processors(self, fault: Fault) -> contextlib.AbstractContextManager[None]:
+        return self._site.second_processor() if fault.processors > 1 else contextlib.nullcontext()
+
+    def _settled(self, run: str, since: float, sent: Sent) -> None:
+        """Wait until all that was sent is found, or no longer to be hoped for."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while balance(sent, self._site.count(run, since)).lost and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)

@@ -1,0 +1,126 @@
+"""The pipeline that is drilled: its services, its load and its books."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab import engine, machines, shell
+from lab.drill.accounts import Found
+from lab.drill.load import Load, Order
+from lab.drill.service import Service
+from lab.errors import LabError
+from lab.settings import Settings
+
+_PROJECTS = "/opt/gpu-token"
+_COUNT = Path(__file__).parent / "remote" / "count.py"
+_COUNT_SECONDS = 120
+_RECOVERY_SECONDS = 180
+_LOOK_SECONDS = 0.2
+_SECOND_PROCESSOR = "drill-processor"
+
+
+class Site:
+    """The first machine of each role."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.broker = Service(settings, "kafka-1", "kafka")
+        self.store = Service(settings, "mongo-1", "mongo")
+        self.processor = Service(settings, "processor-1", "processor")
+        self.producers = Service(settings, "producers-1", "producers")
+        self.processors = [self.processor]
+        self._settings = settings
+
+    def require_healthy(self) -> None:
+        """Raise a sentence unless all machines are up and all services healthy."""
+        engine.require()
+        up = machines.listing(self._settings)
+        for service in (self.broker, self.store, self.processor, self.producers):
+            if service.machine not in up or not up[service.machine].running:
+                raise LabError(
+                    f"{service.machine} of {self._settings.name} is not up: run `make lab-up converge`."
+                )
+            if not service.healthy():
+                raise LabError(
+                    f"{service.machine} of {self._settings.name} has no healthy container "
+                    f"{service.container}: run `make converge`."
+                )
+
+    @contextmanager
+    def load(self, order: Order) -> Iterator[Load]:
+        """Events under way, until the end of the block."""
+        load = Load(self.producers, _compose("producers", Load.CONTAINER, order.arguments()))
+        try:
+            yield load
+        finally:
+            load.remove()
+
+    def count(self, run: str, since: float) -> Found:
+        """What the store and the dead-letter topics hold of a run."""
+        command = _compose("processor", "drill-count", [run, str(since)])
+        said = shell.run(
+            self.processor.on_machine(*command),
+            stdin=_COUNT.read_bytes(),
+            timeout_seconds=_COUNT_SECONDS,
+        )
+        return Found.read(said.splitlines())
+
+    def await_restart(self, service: Service, started_before: str | None) -> None:
+        """Wait until a service runs that was started since."""
+        _wait(
+            lambda: service.started_at() not in (None, started_before),
+            f"{service.container} on {service.machine} was not started again",
+        )
+
+    def await_storing(self) -> None:
+        """Wait until the processors store events."""
+        last: int | None = None
+
+        def grows() -> bool:
+            nonlocal last
+            now = self._stored_events()
+            growing = last is not None and now is not None and now > last
+            last = now
+            return growing
+
+        _wait(grows, "the processors stored nothing")
+
+    @contextmanager
+    def second_processor(self) -> Iterator[None]:
+        """Another processor in the same group, on the same machine, until the end of the block."""
+        second = Service(self._settings, self.processor.machine, _SECOND_PROCESSOR)
+        options = ["--detach", f"--env=CONSUMER_INSTANCE_ID={_SECOND_PROCESSOR}"]
+        shell.attempt(second.on_machine("docker", "rm", "--force", _SECOND_PROCESSOR))
+        try:
+            shell.run(second.on_machine(*_run("processor", _SECOND_PROCESSOR, options), "processor"))
+            second.docker("update", "--restart=unless-stopped", _SECOND_PROCESSOR)
+            _wait(second.healthy, "the second processor did not become healthy")
+            self.processors.append(second)
+            yield
+        finally:
+            self.processors = [self.processor]
+            shell.attempt(second.on_machine("docker", "rm", "--force", _SECOND_PROCESSOR))
+
+    def _stored_events(self) -> int | None:
+        counts = [processor.stored_events() for processor in self.processors]
+        return None if None in counts else sum(count for count in counts if count is not None)
+
+
+def _run(role: str, container: str, options: list[str]) -> list[str]:
+    project = f"--project-directory={_PROJECTS}/{role}"
+    return ["docker", "compose", project, "run", "--no-deps", "--no-TTY", f"--name={container}", *options]
+
+
+def _compose(role: str, container: str, arguments: list[str]) -> list[str]:
+    """A script from standard input, in a role's image and with its settings."""
+    return [*_run(role, container, ["--rm", "--entrypoint=python"]), role, "-", *arguments]
+
+
+def _wait(condition: Callable[[], bool], failure: str) -> None:
+    deadline = time.monotonic() + _RECOVERY_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise LabError(f"{failure} within {_RECOVERY_SECONDS} s: see `make health`.")
+        time.sleep(_LOOK_SECONDS)
