@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# What differs from what the repository says: scripts/drift.sh lab|aws. Exit 0: nothing; 2: something; 1: could not tell.
+# What differs from what the repository says: scripts/drift.sh lab|aws
+# Exit 0: nothing; 2: something; 1: it could not be told. (make itself ends with 2 whichever it was.)
 set -uo pipefail
-cd "$(dirname "$0")/.." || exit
-environment=$1 drift=0
+cd "$(dirname "$0")/.." || exit 1
+environment=${1:-lab} drift=0
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-ansible-playbook -i "inventories/$environment" site.yml --check --diff | tee "$log"
+# Only what differs is shown, and the recap is read without colours.
+ANSIBLE_DISPLAY_OK_HOSTS=false ANSIBLE_DISPLAY_SKIPPED_HOSTS=false ANSIBLE_FORCE_COLOR=false \
+  ansible-playbook -i "inventories/$environment" site.yml --check --diff | tee "$log"
 [ "${PIPESTATUS[0]}" -eq 0 ] || { echo "drift: site.yml could not be checked; see above." >&2; exit 1; }
-if grep -qE 'changed=[1-9]' "$log"; then drift=2; fi
+if grep -qE ' changed=[1-9]' "$log"; then drift=2; fi
 
 if [ "$environment" = aws ]; then
   scripts/terraform.sh plan -input=false -detailed-exitcode
@@ -19,5 +22,9 @@ if [ "$environment" = aws ]; then
   esac
 fi
 
-if [ "$drift" -eq 0 ]; then echo "drift: none"; else echo "drift: found; make converge ENV=$environment puts it right" >&2; fi
+if [ "$drift" -eq 0 ]; then
+  echo "drift: none"
+else
+  echo "drift: found; make deploy ENV=$environment puts it right" >&2
+fi
 exit "$drift"
