@@ -19,6 +19,7 @@ from gpu_token_processor.monitor import Monitor, Probe
 from gpu_token_processor.pipeline.assembly import DataPath
 from gpu_token_processor.pipeline.dead_letters import DeadLetterTopics
 from gpu_token_processor.pipeline.kafka import ErrorLog, quiet
+from gpu_token_processor.pipeline.sent_letters import SentLetters
 from gpu_token_processor.pipeline.state import ConsumerState
 from gpu_token_processor.pipeline.supervisor import Supervisor
 from gpu_token_processor.settings import Settings
@@ -43,7 +44,8 @@ class Service:
         self._metrics = Metrics()
         self._state = ConsumerState()
         self._metrics.report_lag(lambda: self._state.lags)
-        data_path = DataPath(settings, store, DeadLetterTopics(producer), self._state, self._metrics)
+        dead_letters = DeadLetterTopics(producer, SentLetters(settings.kafka_bootstrap))
+        data_path = DataPath(settings, store, dead_letters, self._state, self._metrics)
         self._supervisor = Supervisor(data_path.run, self._state, self._metrics)
         self._kafka = kafka_probe(producer, (settings.topic_metric, settings.topic_token))
         self._mongodb = mongodb_probe(reads)

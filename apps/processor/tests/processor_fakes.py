@@ -2,13 +2,14 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import bson
 from bson.codec_options import CodecOptions
 from confluent_kafka import Message
+from gpu_token_contracts import dlq_topic, position
 from gpu_token_processor.cost import Reading, UsageRow
 from gpu_token_processor.documents import Document
 from gpu_token_processor.pipeline.batch import Record, Refusal
@@ -110,6 +111,14 @@ class FakeStore:
         kept = self.collections.get(collection, {})
         return {key: kept[key] for key in ids if key in kept}
 
+    def put(self, collection: str, documents: Sequence[Document]) -> None:
+        """See EventStore."""
+        self._before()
+        kept = self.collections.setdefault(collection, {})
+        for document in documents:
+            kept[document["_id"]] = bson.decode(bson.encode(document), codec_options=OPTIONS)
+        self._after()
+
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         """See EventStore."""
         self._before()
@@ -147,6 +156,14 @@ class FakeSink:
         if self.failures:
             raise self.failures.pop(0)
         self.sent += refusals
+
+    def sent_since(self, moment: datetime, topics: Collection[str]) -> set[str]:
+        """See DeadLetterSink."""
+        return {
+            position(str(one.record.topic()), one.record.partition() or 0, one.record.offset() or 0)
+            for one in self.sent
+            if dlq_topic(str(one.record.topic())) in topics
+        }
 
 
 class FakeReads:

@@ -15,6 +15,7 @@ from gpu_token_contracts import Origin, dlq_topic, origin_headers, position
 from gpu_token_processor.metrics import Metrics
 from gpu_token_processor.pipeline.assembly import DataPath
 from gpu_token_processor.pipeline.dead_letters import DeadLetterSink, DeadLetterTopics
+from gpu_token_processor.pipeline.sent_letters import SentLetters
 from gpu_token_processor.pipeline.state import ConsumerState, Phase
 from gpu_token_processor.pipeline.supervisor import Supervisor
 from gpu_token_processor.settings import Settings
@@ -126,7 +127,8 @@ POISON: dict[str, tuple[dict[str, Any] | bytes | None, str]] = {
 
 def each_kind_of_poison_is_dead_lettered_and_the_next_event_stored(kafka: MockKafka) -> None:
     store = FakeStore()
-    sink = DeadLetterTopics(Producer({**DeadLetterTopics.config(kafka.bootstrap), "logger": kafka.log}))
+    producer = Producer({**DeadLetterTopics.config(kafka.bootstrap), "logger": kafka.log})
+    sink = DeadLetterTopics(producer, SentLetters(kafka.bootstrap))
     delays_seconds = []
     with running(kafka, store, sink) as processor:
         until(lambda: processor.state.assigned_partitions == 8, "assigned")

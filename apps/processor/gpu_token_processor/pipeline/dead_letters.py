@@ -1,6 +1,6 @@
 """Refused events go to `<topic>.dlq`, and a note of each to the store."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -9,6 +9,7 @@ from gpu_token_contracts import DlqHeader, Origin, dlq_topic, origin_headers, po
 
 from gpu_token_processor.documents import Document
 from gpu_token_processor.pipeline.batch import Record, Refusal
+from gpu_token_processor.pipeline.sent_letters import SearchFailed, SentLetters
 from gpu_token_processor.store.collections import DEAD_LETTERS
 from gpu_token_processor.store.contract import EventStore
 
@@ -29,12 +30,17 @@ class DeadLetterSink(Protocol):
         """Returns once all are acknowledged; raises DeadLettersUndelivered otherwise."""
         ...
 
+    def sent_since(self, moment: datetime, topics: Collection[str]) -> set[str]:
+        """Source positions of the letters sent since; raises DeadLettersUndelivered if that is not known."""
+        ...
+
 
 class DeadLetterTopics:
     """A DeadLetterSink on Kafka: original key, value and headers, and why and where from."""
 
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: Producer, sent_letters: SentLetters) -> None:
         self._producer = producer
+        self._sent_letters = sent_letters
 
     @staticmethod
     def config(bootstrap: str) -> dict[str, str | int | bool]:
@@ -66,6 +72,13 @@ class DeadLetterTopics:
             self._settle(failures)
             if too_large:
                 raise DeadLettersUndelivered("A dead letter is too large even without its value.")
+
+    def sent_since(self, moment: datetime, topics: Collection[str]) -> set[str]:
+        """See DeadLetterSink."""
+        try:
+            return self._sent_letters.since(moment, topics)
+        except SearchFailed as error:
+            raise DeadLettersUndelivered(f"What was sent before cannot be read: {error}.") from error
 
     def _produce(
         self,
@@ -133,19 +146,30 @@ def dead_letter(
     refusals: Sequence[Refusal],
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> list[Refusal]:
-    """Send those that were not sent before, note them, and return them.
+    """Send those that were not sent before, and return them.
 
-    The note comes second: a crash between the two sends again rather than not at all.
+    Each is noted before it is sent, and its note marked once Kafka has acknowledged it. What a crash
+    left unmarked is looked for in the topic, so that no letter is missing and none is there twice.
     Raises DeadLettersUndelivered or StoreUnavailable.
     """
     notes = {_id(refusal): _note(refusal, now()) for refusal in refusals}
-    known = store.find(DEAD_LETTERS, list(notes))
-    fresh = [refusal for refusal in refusals if not _same(known.get(_id(refusal)), notes[_id(refusal)])]
-    if fresh:
-        sink.send(fresh)
-        if outdated := [_id(refusal) for refusal in fresh if _id(refusal) in known]:
-            store.delete(DEAD_LETTERS, outdated)
-        store.insert(DEAD_LETTERS, [notes[_id(refusal)] for refusal in fresh])
+    known = {
+        key: note for key, note in store.find(DEAD_LETTERS, list(notes)).items() if _same(note, notes[key])
+    }
+    # Notes had no mark once, and were written after the sending.
+    doubtful = {key: note for key, note in known.items() if not note.get("sent", True)}
+    sent = known.keys() - doubtful.keys()
+    unmarked = {**notes, **known}.keys() - sent
+    if not unmarked:
+        return []
+    if new := notes.keys() - known.keys():
+        store.put(DEAD_LETTERS, [notes[key] for key in sorted(new)])
+    if doubtful:
+        topics = {dlq_topic(note["topic"]) for note in doubtful.values()}
+        sent |= sink.sent_since(min(note["ts"] for note in doubtful.values()), topics)
+    fresh = [refusal for refusal in refusals if _id(refusal) in unmarked and _id(refusal) not in sent]
+    sink.send(fresh)
+    store.put(DEAD_LETTERS, [{**notes[key], "sent": True} for key in sorted(unmarked)])
     return fresh
 
 
@@ -164,6 +188,7 @@ def _note(refusal: Refusal, now: datetime) -> Document:
         "message": refusal.message,
         "record_ts_ms": refusal.record.timestamp()[1],
         "ts": now,
+        "sent": False,
     }
 
 

@@ -46,6 +46,10 @@ class EventStore(Protocol):
         """The documents with these `_id`s. Raises StoreUnavailable."""
         ...
 
+    def put(self, collection: str, documents: Sequence[Document]) -> None:
+        """Store each in the place of the one with its `_id`. Raises StoreUnavailable."""
+        ...
+
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         """Delete the documents with these `_id`s; absent ones do not matter. Raises StoreUnavailable."""
         ...

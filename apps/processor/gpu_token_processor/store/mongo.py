@@ -48,6 +48,13 @@ class MongoEventStore:
             raise translate(error) from error
         return {document["_id"]: document for document in found}
 
+    def put(self, collection: str, documents: Sequence[Document]) -> None:
+        """See EventStore."""
+        updates = [{"q": {"_id": document["_id"]}, "u": document, "upsert": True} for document in documents]
+        reply = self._run({"update": collection, "updates": updates, "ordered": False})
+        for failure in reply.get("writeErrors", ()):
+            raise StoreUnavailable("put", f"code {failure['code']}: {failure.get('errmsg', '')}")
+
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         """See EventStore."""
         reply = self._run({"delete": collection, "deletes": [{"q": {"_id": {"$in": list(ids)}}, "limit": 0}]})
