@@ -20,4 +20,5 @@ run hadolint "${dockerfiles[@]}"
 mapfile -t scripts < <(git ls-files --cached --others --exclude-standard | xargs grep -lE '^#!.*\b(ba)?sh\b' --)
 run scripts/role_docs.sh --check
 run scripts/fleet_docs.sh --check
+run scripts/if_installed.sh tflint scripts/tflint.sh
 run shellcheck -x "${scripts[@]}"

@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
-# The test suite, part by part, with the time each took; goes on after a failing part and fails at the end.
+# The test suite, part by part, with the time each took; goes on after a failing part and fails at the end, where it
+# also says what was left out.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 
 parts=() failed=0
 part() { # part NAME COMMAND...
   local start=$SECONDS outcome=passed
   printf '\n\033[1m==> %s\033[0m\n' "$1"
-  "${@:2}" || { outcome=FAILED; failed=$((failed + 1)); }
+  "${@:2}" 2>&1 | tee -a "$log" || { outcome=FAILED; failed=$((failed + 1)); }
   parts+=("$(printf '%-20s %-7s %4d s' "$1" "$outcome" $((SECONDS - start)))")
 }
 
@@ -19,6 +23,10 @@ for scenario in docker kafka mongo processor producers site; do
 done
 
 part e2e pytest -q tests/e2e
+
+# pytest's skipped tests with their reasons, and tools that this machine does not have
+printf '\nLeft out:\n'
+grep -E '^(SKIPPED|left out:)' "$log" | sort -u || echo nothing
 
 printf '\n'
 printf '%s\n' "${parts[@]}"
