@@ -1,68 +1,20 @@
 """The process as the container runs it, with neither Kafka nor MongoDB."""
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from processor_process import Process, free_port, run
 
 NOBODY = {"KAFKA_BOOTSTRAP": "127.0.0.1:1", "MONGO_URL": "mongodb://127.0.0.1:1"}
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def run(module: str, **settings: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "HTTP_HOST": "127.0.0.1", **settings}
-    return subprocess.Popen(
-        [sys.executable, "-m", module],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-class Process:
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.popen = run("gpu_token_processor", HTTP_PORT=str(self.port), **NOBODY)
-        deadline = time.monotonic() + 20
-        while self.status("/health/live") != 200:
-            assert time.monotonic() < deadline, "HTTP must serve at once"
-            time.sleep(0.1)
-
-    def get(self, path: str) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as response:
-                return response.status, response.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-
-    def status(self, path: str) -> int:
-        try:
-            return self.get(path)[0]
-        except OSError:
-            return 0
-
-
 @pytest.fixture(scope="module")
 def process() -> Iterator[Process]:
-    made = Process()
-    yield made
-    made.popen.kill()
-    made.popen.wait()
+    with Process(**NOBODY) as made:
+        yield made
 
 
 def test_health_tells_what_is_missing(process: Process) -> None:
@@ -76,7 +28,7 @@ def test_health_tells_what_is_missing(process: Process) -> None:
 
 
 def test_the_health_check_says_why(process: Process) -> None:
-    check = run("gpu_token_processor.health", HTTP_PORT=str(process.port))
+    check = run("gpu_token_processor.health", HTTP_PORT=process.url.rsplit(":", 1)[1])
     output, _ = check.communicate(timeout=20)
     assert check.returncode == 1
     assert "mongodb: " in output

@@ -1,7 +1,5 @@
-"""The same questions to the fake and, where MONGO_URL_TEST names one, to a real store."""
+"""The same questions to the fake and to a real store."""
 
-import os
-import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -16,7 +14,6 @@ from gpu_token_processor.store.reads import MongoReads, Range, Reads, Selection
 from processor_fakes import NOW, TOPIC_METRIC, TOPIC_TOKEN, FakeReads, FakeStore, metric, record, usage
 from pymongo import MongoClient
 
-URL = os.environ.get("MONGO_URL_TEST")
 EVERYTHING = Range(), Selection()
 
 
@@ -38,17 +35,22 @@ class Stores:
         return stored
 
 
-@pytest.fixture(params=["fake", "real"] if URL else ["fake"])
-def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
-    if request.param == "fake":
-        store = FakeStore()
-        yield Stores(store, FakeReads(store))
-        return
-    client: MongoClient[dict[str, Any]] = MongoClient(URL, tz_aware=True)
-    database = f"test_{uuid.uuid4().hex[:12]}"
-    yield Stores(MongoEventStore(client, database), MongoReads(client, database))
-    client.drop_database(database)
-    client.close()
+@pytest.fixture
+def fake_stores() -> Stores:
+    store = FakeStore()
+    return Stores(store, FakeReads(store))
+
+
+@pytest.fixture
+def real_stores(mongo_url: str, mongo_database: str) -> Iterator[Stores]:
+    with MongoClient[dict[str, Any]](mongo_url, tz_aware=True) as client:
+        yield Stores(MongoEventStore(client, mongo_database), MongoReads(client, mongo_database))
+
+
+@pytest.fixture(params=["fake", "real"])
+def stores(request: pytest.FixtureRequest) -> Stores:
+    chosen: Stores = request.getfixturevalue(f"{request.param}_stores")
+    return chosen
 
 
 def test_nothing_yet(stores: Stores) -> None:

@@ -1,0 +1,24 @@
+"""A store for the whole run, and a database of its own for each that asks."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from processor_mongo import database, mongo
+
+
+@pytest.fixture(scope="session")
+def mongo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """MONGO_URL_TEST names another store, such as MongoDB itself."""
+    if url := os.environ.get("MONGO_URL_TEST"):
+        yield url
+        return
+    with mongo(tmp_path_factory.mktemp("mongo")) as url:
+        yield url
+
+
+@pytest.fixture
+def mongo_database(mongo_url: str) -> Iterator[str]:
+    """Its name."""
+    with database(mongo_url) as name:
+        yield name

@@ -1,0 +1,65 @@
+"""The API against its own OpenAPI document: whatever is asked, the answer is one that the document names."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from processor_fakes import TOPIC_METRIC, TOPIC_TOKEN, metric, usage
+from processor_kafka import MockKafka
+from processor_process import Process
+
+WAIT_SECONDS = 60
+SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
+
+EVENTS = {
+    TOPIC_METRIC: [
+        metric(ts=f"2026-01-01T12:00:{second:02}Z", host=host, uuid=f"GPU-{host}", rack={"row": 7})
+        for second in range(0, 60, 5)
+        for host in ("gpu-a", "gpu-b")
+    ],
+    TOPIC_TOKEN: [
+        usage(ts=f"2026-01-01T12:00:{second:02}Z", model=f"model-{second % 3}") for second in range(60)
+    ]
+    + [b"poison"],
+}
+
+
+@pytest.fixture(params=["empty", "filled"])
+def api(request: pytest.FixtureRequest, mongo_url: str, mongo_database: str) -> Iterator[str]:
+    """Where a processor answers, before the first event and after some."""
+    with MockKafka() as kafka:
+        kafka.make_topics(*EVENTS)
+        with Process(
+            KAFKA_BOOTSTRAP=kafka.bootstrap, MONGO_URL=mongo_url, MONGO_DATABASE=mongo_database
+        ) as processor:
+            if request.param == "filled":
+                for topic, events in EVENTS.items():
+                    kafka.send(topic, *events)
+                wait_until_stored(processor)
+            yield processor.url
+
+
+def wait_until_stored(processor: Process) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not (
+        len(processor.answer("/gpu/info")["items"]) == 2
+        and processor.answer("/usage")["totals"]["events"] == 60
+        and processor.answer("/dead-letters")["total"] == 1
+    ):
+        assert time.monotonic() < deadline, f"not stored within {WAIT_SECONDS} s"
+        time.sleep(0.2)
+
+
+def test_schemathesis_finds_nothing(api: str, tmp_path: Path) -> None:
+    options = ["--seed=1", "--max-examples=20", "--workers=2", "--checks=all", "--no-color"]
+    run = subprocess.run(
+        [SCHEMATHESIS, "run", f"{api}/openapi.json", *options],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout
