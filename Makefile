@@ -110,6 +110,8 @@ molecule-%: setup-lab ## molecule test of one role
 	molecule test -s $*
 e2e: setup-lab ## the whole site in the lab, through ansible-runner
 	pytest -q tests/e2e
+bench: setup-lab ## the processor beside its peers; writes build/bench.json (docs/performance.md)
+	python -m bench $(ARGS)
 lab-test: setup-lab ## the lab itself
 	pytest -q tests/lab
 

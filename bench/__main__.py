@@ -1,0 +1,102 @@
+"""`make bench`: runs the benchmarks and writes build/bench.json."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence, Set
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench.broker import Broker
+from bench.growth import growth
+from bench.ingest import PEERS, ingest
+from bench.latency import latency
+from bench.parts import ROOT, connector_libs, kafka_libs, quix_python, store_python
+from bench.processes import BenchError
+from bench.results import Note, Result, write
+
+RESULTS = ROOT / "build" / "bench.json"
+_GROWTH = (1_000_000, 2_000_000, 4_000_000)
+_SMALLEST_RUN_EVENTS = 50_000
+
+
+class Benchmark(StrEnum):
+    """What can be measured; the first four are the peers of ingest.py."""
+
+    CONNECTOR = "connector"
+    QUIX = "quix"
+    FLOOR = "floor"
+    BULK_LOOP = "bulk-loop"
+    LATENCY = "latency"
+    GROWTH = "growth"
+
+
+def main(
+    only: Annotated[list[Benchmark] | None, typer.Option(help="Only these; else all.")] = None,
+    events: Annotated[
+        int, typer.Option(min=_SMALLEST_RUN_EVENTS, help="Events that the runs of one comparison store.")
+    ] = 500_000,
+    growth_sizes: Annotated[
+        str, typer.Option("--growth", help="Events stored at which growth is measured, by commas.")
+    ] = ",".join(map(str, _GROWTH)),
+) -> None:
+    """The processor beside its peers, with Kafka and the store as processes of this machine."""
+    console = Console()
+    wanted = set(only or Benchmark)
+    try:
+        sizes = sorted({int(size) for size in growth_sizes.split(",")})
+    except ValueError:
+        raise typer.BadParameter(f"--growth is {growth_sizes!r}: give whole numbers, by commas") from None
+    with console.status("fetching what is compared") as status:
+
+        def note(text: str) -> None:
+            console.log(text)
+            status.update(text)
+
+        try:
+            results = list(_run(wanted, events, sizes, note))
+        except BenchError as error:
+            console.print(str(error), style="red", markup=False)
+            raise typer.Exit(1) from None
+    console.print(_table(results))
+
+
+def _run(wanted: Set[str], events: int, sizes: Sequence[int], note: Note) -> Iterator[Result]:
+    """Each part's results are in the file before the next part begins."""
+    for fetch in (kafka_libs, connector_libs, store_python, quix_python):
+        fetch()
+    peers = [peer for peer in PEERS if peer in wanted]
+    with tempfile.TemporaryDirectory(prefix="gpu-token-bench-") as temporary:
+        folder = Path(temporary)
+        with Broker(folder) as broker:
+            parts: list[Callable[[], list[Result]]] = []
+            if peers:
+                parts.append(lambda: ingest(broker, folder, events, peers, note))
+            if "latency" in wanted:
+                parts.append(lambda: latency(broker, folder, note))
+            if "growth" in wanted:
+                parts.append(lambda: growth(broker, folder, sizes, note))
+            for part in parts:
+                results = part()
+                write(RESULTS, results)
+                yield from results
+
+
+def _table(results: Sequence[Result]) -> Table:
+    table = Table("", "ours", "reference", "ratio", "spread", "unit")
+    for result in results:
+        numbers = (
+            f"{result.ours:,.3g}",
+            f"{result.reference:,.3g}",
+            f"{result.ratio:.2f}",
+            f"{result.spread:.0%}",
+        )
+        table.add_row(result.name, *numbers, result.unit)
+    return table
+
+
+if __name__ == "__main__":
+    typer.run(main)

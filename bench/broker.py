@@ -1,0 +1,86 @@
+"""A Kafka broker as a local process, of the same artifacts as the lab's image."""
+
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from bench.parts import KAFKA_LOGGING, kafka_libs
+from bench.processes import Process, free_port, run
+
+# As the topics of fleet.yml.
+PARTITIONS = 3
+_HEAP = "-Xmx512M"
+_CRITICAL = 2
+
+
+class Broker:
+    """One node that is broker and controller, gone with its data when the block ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        port, controller_port = free_port(), free_port()
+        self.bootstrap = f"127.0.0.1:{port}"
+        self._properties = folder / "server.properties"
+        self._properties.write_text(
+            "\n".join(
+                (
+                    "process.roles=broker,controller",
+                    "node.id=1",
+                    f"controller.quorum.voters=1@127.0.0.1:{controller_port}",
+                    f"listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+                    "controller.listener.names=CONTROLLER",
+                    f"log.dirs={folder / 'kafka'}",
+                    "offsets.topic.replication.factor=1",
+                    "transaction.state.log.replication.factor=1",
+                    "transaction.state.log.min.isr=1",
+                    "group.initial.rebalance.delay.ms=0",
+                    "auto.create.topics.enable=false",
+                )
+            )
+        )
+
+    def __enter__(self) -> Self:
+        identity = uuid.uuid4().hex[:22]
+        storage = ["format", "--cluster-id", identity, "--config", str(self._properties)]
+        run(self._java("kafka.tools.StorageTool", *storage))
+        self._process = Process("kafka", self._java("kafka.Kafka", str(self._properties)), self._folder)
+        self._process.__enter__()
+        self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": _CRITICAL})
+        self._process.wait_for(self._answers, "Kafka answers")
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._process.__exit__(*details)
+
+    def make_topics(self, names: Sequence[str]) -> None:
+        """Returns once they are there."""
+        made = self._admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names])
+        for future in made.values():
+            future.result()
+        self._process.wait_for(
+            lambda: set(names) <= set(self._admin.list_topics(timeout=5).topics), "topics are known"
+        )
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self._admin.list_topics(timeout=1).brokers)
+        except KafkaException:
+            return False
+
+    def _java(self, main_class: str, *arguments: str) -> list[str]:
+        jars = os.pathsep.join(map(str, sorted(kafka_libs().glob("*.jar"))))
+        return [
+            "java",
+            _HEAP,
+            f"-Dlog4j2.configurationFile={KAFKA_LOGGING}",
+            "-cp",
+            jars,
+            main_class,
+            *arguments,
+        ]

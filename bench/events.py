@@ -1,0 +1,91 @@
+"""The data set: real traces, repeated as often as it takes, as a producer sends them."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from confluent_kafka import Producer
+from gpu_token_contracts import GpuMetric, TokenUsage, encode, metric_key, usage_key
+from gpu_token_producers.gpus import BUILT_IN_SEED, load_gpus
+from gpu_token_producers.replay import ReplayPlan, replay_events
+from gpu_token_producers.sender import kafka_config
+from gpu_token_producers.synthetic import synthetic_trace
+from gpu_token_producers.trace import BrokenRow, trace_id
+
+from bench.parts import ROOT
+from bench.processes import BenchError
+
+_TRACES = ROOT.parent / "shared" / "data"
+_NAMES = ("azure-llm-2023-conv.csv", "azure-llm-2023-code.csv")
+# More than any run takes: the traces are read no further than needed.
+_REPEAT = 10_000
+_BUFFER_EVENTS = 1_000_000
+
+
+class Topics(NamedTuple):
+    """Where events of either kind go."""
+
+    metric: str
+    token: str
+
+    @classmethod
+    def named(cls, run: str) -> "Topics":
+        """Topics of one run's own."""
+        return cls(f"gpu.metrics.v1.{run}", f"token.usage.v1.{run}")
+
+
+class Event(NamedTuple):
+    """One message; no two are equal."""
+
+    is_metric: bool
+    key: bytes
+    value: bytes
+
+
+def traces(folder: Path) -> list[Path]:
+    """The public traces where they are at hand, else one seeded trace of their shape, made in the folder."""
+    found = [_TRACES / name for name in _NAMES if (_TRACES / name).exists()]
+    if found:
+        return found
+    made = folder / "seeded-trace.csv"
+    made.write_bytes(synthetic_trace(rows=8819, seed=1).content)
+    return [made]
+
+
+def events(paths: Sequence[Path]) -> Iterator[Event]:
+    """Events of the traces in turns, without end for what matters here."""
+    streams = [_events_of(path) for path in paths]
+    while True:
+        for stream in streams:
+            yield from islice(stream, 1_000)
+
+
+def send(bootstrap: str, topics: Topics, batch: Sequence[Event]) -> None:
+    """Returns once all are acknowledged."""
+    producer = Producer(kafka_config(bootstrap, _BUFFER_EVENTS))
+    for event in batch:
+        topic = topics.metric if event.is_metric else topics.token
+        producer.produce(topic, event.value, event.key)
+    left = producer.flush(120)
+    if left:
+        raise BenchError(f"Kafka has not acknowledged {left} of {len(batch)} events within 120 seconds.")
+
+
+def _events_of(path: Path) -> Iterator[Event]:
+    plan = ReplayPlan(
+        trace=path,
+        trace_id=trace_id(path),
+        model=path.stem,
+        host="gpu-host-1",
+        gpus=load_gpus(BUILT_IN_SEED),
+        metrics_interval_seconds=5,
+        repeat=_REPEAT,
+    )
+    for event in replay_events(plan):
+        if isinstance(event, GpuMetric):
+            yield Event(True, metric_key(event), encode(event))
+        elif isinstance(event, TokenUsage):
+            yield Event(False, usage_key(event), encode(event))
+        elif isinstance(event, BrokenRow):
+            raise BenchError(f"{path.name}, line {event.line}: {event.reason}")

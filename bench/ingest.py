@@ -1,0 +1,158 @@
+"""From Kafka to the store: the processor and its peers, one after the other, run by run."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from bench import systems
+from bench.broker import Broker
+from bench.events import Event, Topics, events, send, traces
+from bench.processes import Process
+from bench.results import RUNS, Note, Result, compare, rate
+from bench.store import DATABASE, Store
+
+_MILLION = 1_000_000
+# Stored before the clock starts, so that the connector's machine code is made; a share of the data set.
+_WARM_UP_SHARE = 0.1
+# Of a run's events, what Quix Streams gets: its upserts take the stand-in many times as long as inserts.
+_QUIX_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One run of one system, in _UNITS."""
+
+    cpu: float
+    memory: float
+    throughput: float
+
+
+_UNITS = {"cpu": "CPU seconds per million events", "memory": "MiB at most", "throughput": "events a second"}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one run stores: first the warm-up, then what is measured."""
+
+    warm_up: Sequence[Event]
+    measured: Sequence[Event]
+
+    def part(self, share: float) -> "Load":
+        """The beginning of either."""
+        return Load(
+            self.warm_up[: round(len(self.warm_up) * share)],
+            self.measured[: round(len(self.measured) * share)],
+        )
+
+
+def loads(folder: Path, count: int) -> list[Load]:
+    """The data set of `count` events, a share for each run, and the warm-up that all have in common."""
+    stream = events(traces(folder))
+    warm_up = list(islice(stream, round(count * _WARM_UP_SHARE)))
+    return [Load(warm_up, list(islice(stream, count // RUNS))) for _ in range(RUNS)]
+
+
+def ingest(broker: Broker, folder: Path, count: int, peers: Sequence[str], note: Note) -> list[Result]:
+    """The processor beside each of `peers`."""
+    outcomes: dict[str, list[Measured]] = {name: [] for name in ("processor", *peers)}
+    for number, load in enumerate(loads(folder, count), start=1):
+        for name, measured in outcomes.items():
+            note(f"run {number} of {RUNS}: {name}")
+            place = folder / f"{name}-{number}"
+            place.mkdir()
+            measured.append(_MEASURES[name](broker, place, load))
+    ours = outcomes.pop("processor")
+    return [result for name, theirs in outcomes.items() for result in _results(name, ours, theirs)]
+
+
+def _results(name: str, ours: Sequence[Measured], theirs: Sequence[Measured]) -> list[Result]:
+    return [
+        compare(
+            f"{what}-vs-{name}",
+            _UNITS[what],
+            [getattr(run, what) for run in ours],
+            [getattr(run, what) for run in theirs],
+        )
+        for what in _COMPARED[name]
+    ]
+
+
+def _storing(start: systems.Start, share: float = 1.0) -> Callable[[Broker, Path, Load], Measured]:
+    def measure(broker: Broker, folder: Path, load: Load) -> Measured:
+        load = load.part(share)
+        topics = Topics.named(folder.name)
+        broker.make_topics(topics)
+        send(broker.bootstrap, topics, load.warm_up)
+        with (
+            Store(folder, indexes=False) as store,
+            start(broker.bootstrap, topics, store, folder) as process,
+        ):
+            store.watch(len(load.warm_up), process)
+            before = process.used()
+            send(broker.bootstrap, topics, load.measured)
+            samples = store.watch(len(load.warm_up) + len(load.measured), process)
+            after = process.used()
+        return Measured(
+            (after.cpu_seconds - before.cpu_seconds) / len(load.measured) * _MILLION,
+            after.peak_mib,
+            rate(samples),
+        )
+
+    return measure
+
+
+def _floor(broker: Broker, folder: Path, load: Load) -> Measured:
+    topics = Topics.named(folder.name)
+    broker.make_topics(topics)
+    send(broker.bootstrap, topics, load.warm_up)
+    with Process(
+        "floor", [sys.executable, "-m", "bench.floor", broker.bootstrap, *topics], folder
+    ) as process:
+
+        def encoded(count: int) -> Callable[[], bool]:
+            return lambda: process.output().split()[-1:] == [str(count)]
+
+        process.wait_for(encoded(len(load.warm_up)), "the warm-up is encoded")
+        before = process.used()
+        send(broker.bootstrap, topics, load.measured)
+        process.wait_for(encoded(len(load.warm_up) + len(load.measured)), "everything is encoded")
+        after = process.used()
+    cpu_seconds = after.cpu_seconds - before.cpu_seconds
+    return Measured(
+        cpu_seconds / len(load.measured) * _MILLION, after.peak_mib, len(load.measured) / cpu_seconds
+    )
+
+
+def _bulk_loop(broker: Broker, folder: Path, load: Load) -> Measured:
+    topics = Topics.named(folder.name)
+    broker.make_topics(topics)
+    send(broker.bootstrap, topics, [*load.warm_up, *load.measured])
+    count = len(load.warm_up) + len(load.measured)
+    with Store(folder, indexes=False) as store:
+        url = f"{store.url}&{systems.DURABLE}"
+        arguments = [broker.bootstrap, *topics, url, DATABASE, str(count)]
+        command = [sys.executable, "-m", "bench.bulk_loop", *arguments]
+        with Process("bulk-loop", command, folder) as process:
+            store.watch(len(load.warm_up), process)
+            samples = store.watch(count, process)
+            after = process.used()
+    return Measured(0.0, after.peak_mib, rate(samples))
+
+
+_MEASURES: dict[str, Callable[[Broker, Path, Load], Measured]] = {
+    "processor": _storing(systems.processor),
+    "connector": _storing(systems.connector),
+    "quix": _storing(systems.quix, _QUIX_SHARE),
+    "floor": _floor,
+    "bulk-loop": _bulk_loop,
+}
+# What each peer is compared in.
+_COMPARED = {
+    "connector": ("cpu", "memory"),
+    "quix": ("cpu", "memory"),
+    "floor": ("cpu",),
+    "bulk-loop": ("throughput",),
+}
+PEERS = tuple(_COMPARED)

@@ -1,0 +1,105 @@
+"""Processes that are measured or measured against, and what the kernel says they used."""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+_STOP_SECONDS = 20
+_SHOWN_LINES = 15
+
+
+class BenchError(Exception):
+    """Why the benchmark cannot go on, in one sentence."""
+
+
+class Used(NamedTuple):
+    """What a process has used since it began: seconds in user and system mode, largest resident set."""
+
+    cpu_seconds: float
+    peak_mib: float
+
+
+class Process:
+    """A process whose output goes to a file, ended when the block ends."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self._log = folder / f"{name}.log"
+        with self._log.open("wb") as log:
+            self._popen = subprocess.Popen(
+                command, cwd=folder, env={**os.environ, **(environment or {})}, stdout=log, stderr=log
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._popen.terminate()
+        try:
+            self._popen.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+
+    def used(self) -> Used:
+        """So far, all threads included."""
+        self.check()
+        root = Path("/proc") / str(self._popen.pid)
+        # The name in parentheses may hold spaces; user and system time are fields 14 and 15 of the whole.
+        fields = (root / "stat").read_text().rpartition(")")[2].split()
+        peak = next(line for line in (root / "status").read_text().splitlines() if line.startswith("VmHWM:"))
+        return Used((int(fields[11]) + int(fields[12])) / _CLOCK_TICKS, int(peak.split()[1]) / 1024)
+
+    def check(self) -> None:
+        """Raise if it has ended."""
+        if self._popen.poll() is not None:
+            raise BenchError(f"{self.name} ended with status {self._popen.returncode}:\n{self._last_lines()}")
+
+    def wait_for(self, condition: Callable[[], bool], what: str, within_seconds: float = 60) -> None:
+        """Return once the condition holds; raise if the process ends or the time is over."""
+        deadline = time.monotonic() + within_seconds
+        while not condition():
+            self.check()
+            if time.monotonic() > deadline:
+                raise BenchError(
+                    f"{self.name}: not within {within_seconds:g} seconds: {what}.\n{self._last_lines()}"
+                )
+            time.sleep(0.05)
+
+    def output(self) -> str:
+        """All it has printed so far."""
+        return self._log.read_text(errors="replace")
+
+    def _last_lines(self) -> str:
+        return "\n".join(self.output().splitlines()[-_SHOWN_LINES:])
+
+
+def run(
+    command: Sequence[str], cwd: Path | None = None, environment: Mapping[str, str] | None = None
+) -> None:
+    """Run to its end; raise if it fails."""
+    try:
+        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise BenchError(f"{command[0]} is not installed: run `make setup-lab`.") from error
+    if done.returncode:
+        raise BenchError(f"{command[0]} failed: {(done.stdout + done.stderr).strip()}")
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

@@ -1,0 +1,70 @@
+"""The benchmarks' own arithmetic and data set; what they measure is measured by `make bench`."""
+
+import json
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from bench.events import events, traces
+from bench.ingest import Load
+from bench.results import Sample, compare, percentile, rate, write
+
+
+def test_a_ratio_is_of_medians_and_its_spread_of_the_runs() -> None:
+    result = compare("cpu", "s", ours=[5, 4, 6, 5, 5], reference=[10, 10, 10, 10, 100])
+    assert (result.ours, result.reference, result.ratio, result.runs) == (5, 10, 0.5, 5)
+    # Single ratios lie between 0.05 and 0.6.
+    assert result.spread == pytest.approx((0.6 - 0.05) / 0.5)
+
+
+def test_runs_belong_to_each_other() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        compare("cpu", "s", ours=[1, 2], reference=[1])
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.0, 1), (0.5, 50), (0.99, 99), (1.0, 100)])
+def test_a_percentile_is_a_value_that_was_seen(share: float, value: int) -> None:
+    assert percentile(list(range(100, 0, -1)), share) == value
+
+
+def test_a_rate_ends_with_the_last_look_at_an_unfinished_store() -> None:
+    # Between the looks at 3 s and 4 s the work was done, when is not known.
+    samples = [Sample(10.0, 100), Sample(11.0, 1_100), Sample(13.0, 3_100), Sample(14.0, 3_200)]
+    assert rate(samples) == 1_000
+
+
+def test_a_rate_needs_two_looks() -> None:
+    with pytest.raises(ValueError, match="take more events"):
+        rate([Sample(1.0, 0), Sample(2.0, 500)])
+
+
+def test_results_of_other_benchmarks_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "build" / "bench.json"
+    write(path, [compare("a", "s", [1], [2]), compare("b", "s", [1], [2])])
+    write(path, [compare("b", "s", [1], [4])])
+    assert [(entry["name"], entry["ratio"]) for entry in json.loads(path.read_text())] == [
+        ("a", 0.5),
+        ("b", 0.25),
+    ]
+    assert set(json.loads(path.read_text())[0]) == {
+        "name",
+        "ours",
+        "reference",
+        "ratio",
+        "unit",
+        "runs",
+        "spread",
+    }
+
+
+def test_no_two_events_are_equal_however_often_the_traces_are_repeated(tmp_path: Path) -> None:
+    made = list(islice(events(traces(tmp_path)), 70_000))
+    ids = {json.loads(event.value)["event_id"] for event in made}
+    assert len(ids) == len(made)
+    assert {event.is_metric for event in made} == {True, False}
+
+
+def test_a_part_of_a_load_is_its_beginning(tmp_path: Path) -> None:
+    made = list(islice(events(traces(tmp_path)), 15))
+    assert Load(made[:5], made[5:]).part(0.2) == Load(made[:1], made[5:7])
