@@ -1,83 +1,19 @@
-from datetime import UTC, datetime, timedelta
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
-from gpu_token_contracts import TOPICS
 from gpu_token_processor.api.answers import Answers
-from gpu_token_processor.api.app import Parts, create_app
-from gpu_token_processor.api.models import ConsumerHealth, FullHealthAnswer, HealthAnswer
-from gpu_token_processor.metrics import Metrics
-from gpu_token_processor.pipeline.dead_letters import dead_letter
-from gpu_token_processor.pipeline.decoding import Decoder
-from gpu_token_processor.pipeline.storing import store_writes
-from processor_fakes import NOW, TOPIC_METRIC, FakeReads, FakeSink, FakeStore, metric, record, usage
-from pymongo.errors import ServerSelectionTimeoutError
+from processor_fakes import TOPIC_METRIC, FakeReads, FakeStore, metric, usage
+from processor_stage import EXAMPLE, Stage, at, thirty_seconds
+from pymongo.errors import NetworkTimeout, ServerSelectionTimeoutError
 
-SEEDS = [{"name": "RTX 3090", "price_per_hour_usd": 0.85}, {"name": "A100 40GB", "price_per_hour_usd": 3.2}]
 PROBLEM = "application/problem+json"
-
-
-class Stage:
-    """A store, its API and events that come to it."""
-
-    def __init__(self) -> None:
-        self.store = FakeStore()
-        self.reads = FakeReads(self.store, SEEDS)
-        self.reasons: list[str] = []
-        self._offset = 0
-        answers = Answers(self.reads, 30, 30, 0.85, price_per_kwh_usd=0.2)
-        parts = Parts(answers, Metrics(), self._health, self._health, self._full_health)
-        self.client = TestClient(create_app(parts), raise_server_exceptions=False)
-
-    def _health(self) -> HealthAnswer:
-        return HealthAnswer(status="unhealthy" if self.reasons else "ok", reasons=self.reasons)
-
-    def _full_health(self) -> FullHealthAnswer:
-        return FullHealthAnswer(
-            **self._health().model_dump(),
-            version="0",
-            consumer=ConsumerHealth(
-                phase="running", seconds_since_poll=0.1, assigned_partitions=6, lag_events=0, paused=False
-            ),
-            kafka=None,
-            mongodb=None,
-            dead_letter_guard=None,
-        )
-
-    def send(self, topic: str, *events: dict[str, Any] | bytes) -> None:
-        """Through the data path, one after the other."""
-        decoder = Decoder(TOPICS, timedelta(days=3650), timedelta(minutes=10), lambda: NOW)
-        for event in events:
-            batch = decoder.decode([record(event, self._offset, topic=topic)])
-            for collection, writes in batch.writes.items():
-                store_writes(self.store, collection, writes)
-            dead_letter(FakeSink(), self.store, batch.refusals, lambda: NOW)
-            self._offset += 1
-
-    def get(self, path: str, **parameters: Any) -> Any:
-        """The answer, which must be a good one."""
-        response = self.client.get(path, params=parameters)
-        assert response.status_code == 200, response.text
-        return response.json()
 
 
 @pytest.fixture
 def stage() -> Stage:
     return Stage()
-
-
-def at(seconds: float) -> str:
-    return (NOW - timedelta(minutes=1) + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
-
-
-def thirty_seconds(stage: Stage) -> None:
-    """The worked example of docs/cost-model.md: a reading each second, two usage events a second."""
-    stage.send(TOPIC_METRIC, *(metric(ts=at(second)) for second in range(-1, 30)))
-    stage.send("token.usage.v1", *(usage(ts=at(half / 2)) for half in range(60)))
-
-
-EXAMPLE = {"start": at(0), "end": at(30)}
 
 
 def test_worked_example(stage: Stage) -> None:
@@ -302,10 +238,15 @@ def test_errors_are_problems(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(ServerSelectionTimeoutError("mongo-1:27017"), 503), (KeyError("x"), 500)]
+    ("error", "status", "title"),
+    [
+        (ServerSelectionTimeoutError("mongo-1:27017"), 503, "The store does not answer"),
+        (NetworkTimeout("mongo-1:27017: timed out"), 503, "The answer takes too long"),
+        (KeyError("x"), 500, "Internal Server Error"),
+    ],
 )
 def test_what_is_inside_stays_inside(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, title: str
 ) -> None:
     def fail(*_: object) -> None:
         raise error
@@ -313,6 +254,7 @@ def test_what_is_inside_stays_inside(
     monkeypatch.setattr(stage.reads, "usage", fail)
     response = stage.client.get("/usage")
     assert (response.status_code, response.headers["content-type"]) == (status, PROBLEM)
+    assert response.json()["title"] == title
     assert "mongo-1" not in response.text
     assert "Traceback" not in response.text
 
@@ -339,12 +281,47 @@ def test_metrics_and_dashboard(stage: Stage) -> None:
     assert "https://" not in page.text
 
 
-def test_openapi_has_examples_and_problems(stage: Stage) -> None:
-    document = stage.get("/openapi.json")
-    assert {"/gpu/info", "/usage", "/cost", "/throughput", "/dead-letters", "/health"} <= document[
-        "paths"
-    ].keys()
-    for path, operations in document["paths"].items():
+def test_openapi_has_problems_and_pages(stage: Stage) -> None:
+    paths = stage.get("/openapi.json")["paths"]
+    assert {"/gpu/info", "/usage", "/cost", "/throughput", "/dead-letters", "/health"} <= paths.keys()
+    for path, operations in paths.items():
         assert PROBLEM in operations["get"]["responses"]["default"]["content"], path
-    for schema in ("CostAnswer", "UsageAnswer"):
-        assert document["components"]["schemas"][schema]["examples"]
+    parameters = {
+        path: {one["name"] for one in operations["get"].get("parameters", [])}
+        for path, operations in paths.items()
+    }
+    assert {"limit", "cursor"} <= parameters["/usage"] & parameters["/gpu/info"]
+    assert {"start", "end"} <= parameters["/usage"] & parameters["/cost"] & parameters["/throughput"]
+
+
+def test_openapi_shows_what_the_worked_example_answers(stage: Stage) -> None:
+    thirty_seconds(stage)
+    stage.send("token.usage.v1", b"{")
+    for path, bounds in (
+        ("/cost", EXAMPLE),
+        ("/usage", EXAMPLE),
+        ("/throughput", EXAMPLE),
+        ("/gpu/info", {}),
+        ("/dead-letters", {}),
+    ):
+        assert readable(stage.get(path, **bounds)) == readable(shown(stage, path)), path
+    assert stage.client.get("/cost", params={"start": "yesterday"}).json() == shown(stage, "/cost", "default")
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
+def test_openapi_shows_health(stage: Stage, path: str) -> None:
+    assert shown(stage, path).keys() == stage.get(path).keys()
+    assert shown(stage, path)["reasons"]
+
+
+def shown(stage: Stage, path: str, status: str = "200") -> Any:
+    """The example of the OpenAPI document."""
+    document = stage.get("/openapi.json")
+    (content,) = document["paths"][path]["get"]["responses"][status]["content"].values()
+    schema = document["components"]["schemas"][content["schema"]["$ref"].rsplit("/", 1)[1]]
+    return schema["examples"][0]
+
+
+def readable(answer: Any) -> Any:
+    """To five digits, as the examples have it."""
+    return json.loads(json.dumps(answer), parse_float=lambda text: float(f"{float(text):.5g}"))

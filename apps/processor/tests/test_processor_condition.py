@@ -126,6 +126,21 @@ def test_a_cache_computes_once_in_its_time() -> None:
     assert cache.get("key", lambda: next(numbers)) == 2
 
 
+def test_a_cache_keeps_what_took_long_for_as_long_again() -> None:
+    clock = [0.0]
+    cache = Cache(1.0, lambda: clock[0])
+
+    def slow() -> float:
+        clock[0] += 7
+        return clock[0]
+
+    assert cache.get("key", slow) == 7
+    clock[0] = 13.9
+    assert cache.get("key", slow) == 7
+    clock[0] = 14.0
+    assert cache.get("key", slow) == 21
+
+
 def test_a_cache_keeps_no_errors_and_stays_small() -> None:
     cache = Cache(1.0, lambda: 0.0)
     with pytest.raises(ZeroDivisionError):

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Annotated
 
-from fastapi import APIRouter, FastAPI, Query
+import pymongo
+from fastapi import APIRouter, Depends, FastAPI, Query
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gpu_token_processor import VERSION
-from gpu_token_processor.api import problems
+from gpu_token_processor.api import openapi, problems
 from gpu_token_processor.api.answers import Answers, Asked
 from gpu_token_processor.api.cache import Cache
 from gpu_token_processor.api.measure import Measure
@@ -36,6 +37,8 @@ from gpu_token_processor.store.reads import Selection
 
 # Long enough to bear many dashboards, short enough to be called now.
 _CACHE_SECONDS = 1.0
+# MongoDB is told, too, so that it ends what nobody waits for any more.
+_ANSWER_SECONDS = 30.0
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -73,6 +76,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.include_router(_health_routes(parts))
     app.include_router(_data_routes(parts.answers))
     app.include_router(_page_routes(parts))
+    openapi.install(app)
     return app
 
 
@@ -102,8 +106,14 @@ def _by_status(answer: HealthAnswer) -> JSONResponse:
     return JSONResponse(answer.model_dump(mode="json"), 200 if answer.status == "ok" else 503)
 
 
+async def _deadline() -> AsyncIterator[None]:
+    """For all that MongoDB is asked for one answer; async, so that the thread of the route inherits it."""
+    with pymongo.timeout(_ANSWER_SECONDS):
+        yield
+
+
 def _data_routes(answers: Answers) -> APIRouter:
-    router = APIRouter(tags=["data"])
+    router = APIRouter(tags=["data"], dependencies=[Depends(_deadline)])
     cache = Cache(_CACHE_SECONDS)
 
     # Not async: each runs in a thread of its own while MongoDB answers.

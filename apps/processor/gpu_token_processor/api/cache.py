@@ -11,7 +11,11 @@ _MAX_ENTRIES = 256
 
 
 class Cache:
-    """Keeps each answer for `seconds`. Concurrent askers of one key wait for one computation."""
+    """Keeps each answer for `seconds`, or for as long as it took, if that was longer.
+
+    So a dashboard that asks for much leaves the store at least half of its time. Concurrent askers
+    of one key wait for one computation.
+    """
 
     def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
@@ -27,9 +31,11 @@ class Cache:
                 self._evict()
                 entry = self._entries[key] = _Entry()
         with entry.lock:
-            if self._now() >= entry.expires:
+            started = self._now()
+            if started >= entry.expires:
                 entry.value = compute()
-                entry.expires = self._now() + self._seconds
+                done = self._now()
+                entry.expires = done + max(self._seconds, done - started)
             value: T = entry.value
             return value
 

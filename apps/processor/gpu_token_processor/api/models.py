@@ -41,33 +41,6 @@ class ModelUsage(Tokens):
 class UsageAnswer(Answer):
     """Token totals by model."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "window": {"start": None, "end": None, "seconds": None, "chosen_by": "everything"},
-                    "reason": None,
-                    "totals": {
-                        "events": 8819,
-                        "prompt_tokens": 18059974,
-                        "completion_tokens": 245896,
-                        "total_tokens": 18305870,
-                    },
-                    "items": [
-                        {
-                            "model": "llama-3-70b",
-                            "events": 8819,
-                            "prompt_tokens": 18059974,
-                            "completion_tokens": 245896,
-                            "total_tokens": 18305870,
-                        }
-                    ],
-                    "next_cursor": None,
-                }
-            ]
-        }
-    )
-
     window: Window
     reason: str | None = Field(description="why there is nothing, if so: no_events or empty_range")
     totals: Tokens = Field(description="of all models, whatever the page")
@@ -116,50 +89,6 @@ class ModelCost(ModelUsage):
 
 class CostAnswer(Answer):
     """What tokens cost, in event time."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "window": {
-                        "start": "2026-01-01T11:59:30Z",
-                        "end": "2026-01-01T12:00:00Z",
-                        "seconds": 30.0,
-                        "chosen_by": "request",
-                    },
-                    "reason": None,
-                    "tokens": {
-                        "events": 60,
-                        "prompt_tokens": 60000,
-                        "completion_tokens": 26400,
-                        "total_tokens": 86400,
-                    },
-                    "gpu_seconds": 30.0,
-                    "gap_seconds": 0.0,
-                    "wall_clock": {
-                        "cost_usd": 0.0070833333,
-                        "cost_per_token_usd": 8.1983e-08,
-                        "cost_per_million_tokens_usd": 0.081983,
-                    },
-                    "utilization_weighted": {
-                        "cost_usd": 0.0035416667,
-                        "cost_per_token_usd": 4.0992e-08,
-                        "cost_per_million_tokens_usd": 0.040992,
-                    },
-                    "energy": {
-                        "energy_kwh": 0.0023333333,
-                        "price_per_kwh_usd": 0.2,
-                        "cost_usd": 0.00046666667,
-                        "cost_per_token_usd": 5.4012e-09,
-                        "cost_per_million_tokens_usd": 0.0054012,
-                    },
-                    "idle_usd": 0.0,
-                    "gpus": [],
-                    "models": [],
-                }
-            ]
-        }
-    )
 
     window: Window
     reason: str | None = Field(

@@ -38,6 +38,8 @@ Time = Annotated[
 ]
 Text = Annotated[str, Field(min_length=1, max_length=256)]
 GpuIndex = Annotated[int, Field(ge=0, le=1023)]
+Model = Annotated[Text | None, Field(description="events of this model alone", examples=["llama-3-70b"])]
+Limit = Annotated[int, Field(ge=1, le=1000, description="items of a page", examples=[100])]
 
 
 class _Parameters(BaseModel):
@@ -49,32 +51,34 @@ class RangeParameters(_Parameters):
 
     start: Time | None = Field(None, description="events from this time on")
     end: Time | None = Field(None, description="events before this time")
-    host: Text | None = None
-    gpu_index: GpuIndex | None = None
+    host: Text | None = Field(None, description="events of this host alone", examples=["gpu-a"])
+    gpu_index: GpuIndex | None = Field(None, description="events of GPUs of this index alone", examples=[0])
 
 
 class UsageParameters(RangeParameters):
     """A range, of one model, page by page."""
 
-    model: Text | None = None
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    cursor: Text | None = Field(None, description="`next_cursor` of the page before")
+    model: Model = None
+    limit: Limit = 100
+    cursor: Text | None = Field(
+        None, description="`next_cursor` of the page before", examples=["llama-3-70b"]
+    )
 
 
 class ThroughputParameters(RangeParameters):
     """A range, of one model."""
 
-    model: Text | None = None
+    model: Model = None
 
 
 class GpuParameters(_Parameters):
     """GPUs of one host or name, page by page."""
 
-    host: Text | None = None
-    name: Text | None = None
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    host: Text | None = Field(None, description="GPUs of this host alone", examples=["gpu-a"])
+    name: Text | None = Field(None, description="GPUs of this name alone", examples=["RTX 3090"])
+    limit: Limit = 100
     cursor: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
-        None, description="`next_cursor` of the page before"
+        None, description="`next_cursor` of the page before", examples=["gpu-a/0/RTX 3090"]
     )
 
 

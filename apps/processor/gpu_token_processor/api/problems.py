@@ -3,13 +3,11 @@
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from fastapi.responses import Response
-from pymongo.errors import PyMongoError
+from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 from starlette.exceptions import HTTPException
 
 from gpu_token_processor.api.models import Problem, ProblemError
@@ -21,12 +19,11 @@ MEDIA_TYPE = "application/problem+json"
 
 
 def install(app: FastAPI) -> None:
-    """Answer errors as problems, and say so in the OpenAPI document."""
+    """Answer errors as problems."""
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(PyMongoError, _store)
     app.add_exception_handler(Exception, _unexpected)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
 
 
 def _response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
@@ -54,15 +51,15 @@ def _validation(_: Request, error: Exception) -> Response:
 
 
 def _store(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PyMongoError)
     log.warning("%s not answered: %s", request.url.path, brief(error))
-    return _response(
-        Problem(
-            title="The store does not answer",
-            status=503,
-            detail="MongoDB did not answer in time; see /health, and try again.",
-        ),
-        {"Retry-After": "5"},
-    )
+    if error.timeout and not isinstance(error, ServerSelectionTimeoutError):
+        title = "The answer takes too long"
+        detail = "MongoDB did not finish in time; ask for a shorter range, or see /health, and try again."
+    else:
+        title = "The store does not answer"
+        detail = "MongoDB did not answer in time; see /health, and try again."
+    return _response(Problem(title=title, status=503, detail=detail), {"Retry-After": "5"})
 
 
 def _unexpected(_: Request, error: Exception) -> Response:
@@ -74,26 +71,3 @@ def _unexpected(_: Request, error: Exception) -> Response:
             detail="The answer failed; the log of the processor says why.",
         )
     )
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's document with problems in the place of its own error shape."""
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes
-        )
-        schemas = document["components"]["schemas"]
-        for name in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(name, None)
-        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas.update(problem.pop("$defs"))
-        schemas["Problem"] = problem
-        for operations in document["paths"].values():
-            for operation in operations.values():
-                operation["responses"].pop("422", None)
-                operation["responses"]["default"] = {
-                    "description": "Problem details",
-                    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-                }
-        app.openapi_schema = document
-    return app.openapi_schema

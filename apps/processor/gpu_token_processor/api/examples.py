@@ -1,0 +1,157 @@
+"""What the OpenAPI document shows. The numbers are those of the worked example of docs/cost-model.md."""
+
+from typing import Any
+
+Example = dict[str, Any]
+
+_WINDOW: Example = {
+    "start": "2026-01-01T11:59:00Z",
+    "end": "2026-01-01T11:59:30Z",
+    "seconds": 30.0,
+    "chosen_by": "request",
+}
+_TOKENS: Example = {
+    "events": 60,
+    "prompt_tokens": 60_000,
+    "completion_tokens": 26_400,
+    "total_tokens": 86_400,
+}
+_WALL_CLOCK: Example = {
+    "cost_usd": 0.00708333,
+    "cost_per_token_usd": 8.19830e-8,
+    "cost_per_million_tokens_usd": 0.0819830,
+}
+_UTILIZATION_WEIGHTED: Example = {
+    "cost_usd": 0.00354167,
+    "cost_per_token_usd": 4.09915e-8,
+    "cost_per_million_tokens_usd": 0.0409915,
+}
+
+_USAGE: Example = {
+    "window": _WINDOW,
+    "reason": None,
+    "totals": _TOKENS,
+    "items": [{"model": "llama-3-70b", **_TOKENS}],
+    "next_cursor": None,
+}
+
+_COST: Example = {
+    "window": _WINDOW,
+    "reason": None,
+    "tokens": _TOKENS,
+    "gpu_seconds": 30.0,
+    "gap_seconds": 0.0,
+    "wall_clock": _WALL_CLOCK,
+    "utilization_weighted": _UTILIZATION_WEIGHTED,
+    "energy": {
+        "energy_kwh": 0.00233333,
+        "price_per_kwh_usd": 0.2,
+        "cost_usd": 0.000466667,
+        "cost_per_token_usd": 5.40123e-9,
+        "cost_per_million_tokens_usd": 0.00540123,
+    },
+    "idle_usd": 0.0,
+    "gpus": [
+        {
+            "gpu_id": "gpu-a/0/RTX 3090",
+            "host": "gpu-a",
+            "gpu_index": 0,
+            "name": "RTX 3090",
+            "readings": 30,
+            "covered_seconds": 30.0,
+            "gap_seconds": 0.0,
+            "price_source": "event",
+            "total_tokens": 86_400,
+            "wall_clock": _WALL_CLOCK,
+            "utilization_weighted": _UTILIZATION_WEIGHTED,
+            "energy_kwh": 0.00233333,
+        }
+    ],
+    "models": [
+        {
+            "model": "llama-3-70b",
+            **_TOKENS,
+            "wall_clock": _WALL_CLOCK,
+            "utilization_weighted": _UTILIZATION_WEIGHTED,
+        }
+    ],
+}
+
+_THROUGHPUT: Example = {
+    "window": _WINDOW,
+    "reason": None,
+    "tokens": _TOKENS,
+    "events_per_second": 2.0,
+    "prompt_tokens_per_second": 2000.0,
+    "completion_tokens_per_second": 880.0,
+    "total_tokens_per_second": 2880.0,
+}
+
+_GPU: Example = {
+    "gpu_id": "gpu-a/0/RTX 3090",
+    "ts": "2026-01-01T11:59:29Z",
+    "reporting": True,
+    "host": "gpu-a",
+    "gpu_index": 0,
+    "name": "RTX 3090",
+    "uuid": None,
+    "utilization": 0.5,
+    "mem_used_mb": 12_288.0,
+    "mem_total_mb": 24_576.0,
+    "power_w": 280.0,
+    "price_per_hour_usd": 0.85,
+    "source": {"topic": "gpu.metrics.v1", "partition": 0, "offset": 30},
+}
+
+_GPU_INFO: Example = {"latest": _GPU, "items": [_GPU], "next_cursor": None}
+
+_DEAD_LETTERS: Example = {
+    "total": 1,
+    "items": [
+        {
+            "topic": "token.usage.v1",
+            "dlq_topic": "token.usage.v1.dlq",
+            "reason": "invalid_json",
+            "events": 1,
+            "latest": "2026-01-01T12:00:00Z",
+        }
+    ],
+}
+
+_HEALTH: Example = {"status": "unhealthy", "reasons": ["mongodb: no answer for 15 s"]}
+
+_FULL_HEALTH: Example = {
+    "status": "unhealthy",
+    "reasons": ["mongodb: no answer for 15 s"],
+    "version": "0.1.0",
+    "consumer": {
+        "phase": "running",
+        "seconds_since_poll": 0.1,
+        "assigned_partitions": 6,
+        "lag_events": 1200,
+        "paused": True,
+    },
+    "kafka": None,
+    "mongodb": "mongodb: no answer for 15 s",
+    "dead_letter_guard": None,
+}
+
+_PROBLEM: Example = {
+    "type": "about:blank",
+    "title": "A parameter is not acceptable",
+    "status": 422,
+    "detail": "start: must be a time with zone, such as 2026-01-01T12:00:00Z.",
+    "errors": [{"parameter": "start", "message": "must be a time with zone, such as 2026-01-01T12:00:00Z"}],
+}
+
+# By the name of the schema.
+EXAMPLES = {
+    "UsageAnswer": _USAGE,
+    "CostAnswer": _COST,
+    "ThroughputAnswer": _THROUGHPUT,
+    "GpuInfoAnswer": _GPU_INFO,
+    "DeadLettersAnswer": _DEAD_LETTERS,
+    "HealthAnswer": _HEALTH,
+    "FullHealthAnswer": _FULL_HEALTH,
+    "Problem": _PROBLEM,
+}

@@ -1,0 +1,39 @@
+"""The OpenAPI document: FastAPI's, with problems in the place of its own error shape, and examples."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from gpu_token_processor.api.examples import EXAMPLES
+from gpu_token_processor.api.models import Problem
+from gpu_token_processor.api.problems import MEDIA_TYPE
+
+
+def install(app: FastAPI) -> None:
+    """Let the application serve this document; every route must be there."""
+    document = _document(app)
+    app.openapi = lambda: document  # type: ignore[method-assign]
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    schemas = document["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(problem.pop("$defs"))
+    schemas["Problem"] = problem
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = {
+                "description": "Problem details",
+                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            }
+    # Not through the models: FastAPI would leave out what is null.
+    for name, example in EXAMPLES.items():
+        schemas[name]["examples"] = [example]
+    return document

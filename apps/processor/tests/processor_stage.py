@@ -1,0 +1,74 @@
+"""The API over a store in memory, and events that come to it through the data path."""
+
+from datetime import timedelta
+from typing import Any
+
+from fastapi.testclient import TestClient
+from gpu_token_contracts import TOPICS
+from gpu_token_processor.api.answers import Answers
+from gpu_token_processor.api.app import Parts, create_app
+from gpu_token_processor.api.models import ConsumerHealth, FullHealthAnswer, HealthAnswer
+from gpu_token_processor.metrics import Metrics
+from gpu_token_processor.pipeline.dead_letters import dead_letter
+from gpu_token_processor.pipeline.decoding import Decoder
+from gpu_token_processor.pipeline.storing import store_writes
+from processor_fakes import NOW, TOPIC_METRIC, FakeReads, FakeSink, FakeStore, metric, record, usage
+
+SEEDS = [{"name": "RTX 3090", "price_per_hour_usd": 0.85}, {"name": "A100 40GB", "price_per_hour_usd": 3.2}]
+
+
+class Stage:
+    """A store, its API and events that come to it."""
+
+    def __init__(self) -> None:
+        self.store = FakeStore()
+        self.reads = FakeReads(self.store, SEEDS)
+        self.reasons: list[str] = []
+        self._offset = 0
+        self.answers = Answers(self.reads, 30, 30, 0.85, price_per_kwh_usd=0.2)
+        parts = Parts(self.answers, Metrics(), self._health, self._health, self._full_health)
+        self.client = TestClient(create_app(parts), raise_server_exceptions=False)
+
+    def _health(self) -> HealthAnswer:
+        return HealthAnswer(status="unhealthy" if self.reasons else "ok", reasons=self.reasons)
+
+    def _full_health(self) -> FullHealthAnswer:
+        return FullHealthAnswer(
+            **self._health().model_dump(),
+            version="0",
+            consumer=ConsumerHealth(
+                phase="running", seconds_since_poll=0.1, assigned_partitions=6, lag_events=0, paused=False
+            ),
+            kafka=None,
+            mongodb=None,
+            dead_letter_guard=None,
+        )
+
+    def send(self, topic: str, *events: dict[str, Any] | bytes) -> None:
+        """Through the data path, one after the other."""
+        decoder = Decoder(TOPICS, timedelta(days=3650), timedelta(minutes=10), lambda: NOW)
+        for event in events:
+            batch = decoder.decode([record(event, self._offset, topic=topic)])
+            for collection, writes in batch.writes.items():
+                store_writes(self.store, collection, writes)
+            dead_letter(FakeSink(), self.store, batch.refusals, lambda: NOW)
+            self._offset += 1
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        """The answer, which must be a good one."""
+        response = self.client.get(path, params=parameters)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+
+def at(seconds: float) -> str:
+    return (NOW - timedelta(minutes=1) + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+def thirty_seconds(stage: Stage) -> None:
+    """The worked example of docs/cost-model.md: a reading each second, two usage events a second."""
+    stage.send(TOPIC_METRIC, *(metric(ts=at(second)) for second in range(-1, 30)))
+    stage.send("token.usage.v1", *(usage(ts=at(half / 2)) for half in range(60)))
+
+
+EXAMPLE = {"start": at(0), "end": at(30)}
