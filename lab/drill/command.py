@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,9 @@ from lab.drill.run import Drill, Entry
 from lab.drill.site import Site
 from lab.errors import LabError
 from lab.settings import Settings
+
+TABLE_WIDTH = 110
+"""Characters; a narrower terminal wraps lines, rather than losing half of a name."""
 
 
 def choose(names: Sequence[str]) -> list[Fault | Flood]:
@@ -32,9 +36,12 @@ def drill(settings: Settings, names: Sequence[str], seed: int) -> bool:
     faults = choose(names)
     site = Site(settings)
     site.require_healthy()
+    # What is frozen or stopped must not stay so when the drill is ended.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     file = settings.root / "build" / "drill.json"
     file.unlink(missing_ok=True)
     console = Console()
+    console.width = max(console.width, TABLE_WIDTH)
     entries: list[Entry] = []
     with _progress(console) as progress:
         bars = {
@@ -44,9 +51,15 @@ def drill(settings: Settings, names: Sequence[str], seed: int) -> bool:
         conductor = Drill(site, seed, lambda name, times: progress.update(bars[name], completed=times))
         for fault in faults:
             progress.start_task(bars[fault.name])
-            entries += conductor.run(fault)
+            strikes = conductor.run(fault)
             progress.stop_task(bars[fault.name])
+            entries += strikes
             write(file, entries)
+            times, sent, _, _, lost, duplicates, longest = _sums(strikes)
+            console.print(
+                f"{fault.name} {times} times: of {sent} events {lost} lost, {duplicates} twice; "
+                f"stored again within {longest} s"
+            )
     console.print(table(entries))
     return all(entry.passed for entry in entries)
 
@@ -65,20 +78,16 @@ def table(entries: Sequence[Entry]) -> Table:
         view.add_column(heading, justify="right")
     for name in dict.fromkeys(entry.fault for entry in entries):
         strikes = [entry for entry in entries if entry.fault == name]
-        failed = not all(strike.passed for strike in strikes)
-        sums = [
-            sum(getattr(strike, field) for strike in strikes)
-            for field in ("sent", "stored", "dead_lettered", "lost", "duplicates")
-        ]
-        longest = max(strike.recovered_s for strike in strikes)
-        view.add_row(
-            name,
-            str(len(strikes)),
-            *(f"{number:,}" for number in sums),
-            f"{longest:.1f}",
-            style="red" if failed else "",
-        )
+        passed = all(strike.passed for strike in strikes)
+        view.add_row(name, *_sums(strikes), style="" if passed else "red")
     return view
+
+
+def _sums(strikes: Sequence[Entry]) -> list[str]:
+    fields = ("sent", "stored", "dead_lettered", "lost", "duplicates")
+    sums = [sum(getattr(strike, field) for strike in strikes) for field in fields]
+    longest_seconds = max(strike.recovered_s for strike in strikes)
+    return [str(len(strikes)), *(f"{number:,}" for number in sums), f"{longest_seconds:.1f}"]
 
 
 def _progress(console: Console) -> Progress:

@@ -17,7 +17,9 @@ from lab.settings import Settings
 _PROJECTS = "/opt/gpu-token"
 _COUNT = Path(__file__).parent / "remote" / "count.py"
 _COUNT_SECONDS = 120
-_RECOVERY_SECONDS = 180
+_RECOVERY_SECONDS = 300
+# A health check of the store may be this far away.
+_HEALTH_SECONDS = 60
 _LOOK_SECONDS = 0.2
 _SECOND_PROCESSOR = "drill-processor"
 
@@ -42,11 +44,12 @@ class Site:
                 raise LabError(
                     f"{service.machine} of {self._settings.name} is not up: run `make lab-up converge`."
                 )
-            if not service.healthy():
-                raise LabError(
-                    f"{service.machine} of {self._settings.name} has no healthy container "
-                    f"{service.container}: run `make converge`."
-                )
+            _wait(
+                service.healthy,
+                f"{service.machine} of {self._settings.name} has no healthy container {service.container}",
+                _HEALTH_SECONDS,
+                "run `make converge`",
+            )
 
     @contextmanager
     def load(self, order: Order) -> Iterator[Load]:
@@ -118,9 +121,14 @@ def _compose(role: str, container: str, arguments: list[str]) -> list[str]:
     return [*_run(role, container, ["--rm", "--entrypoint=python"]), role, "-", *arguments]
 
 
-def _wait(condition: Callable[[], bool], failure: str) -> None:
-    deadline = time.monotonic() + _RECOVERY_SECONDS
+def _wait(
+    condition: Callable[[], bool],
+    failure: str,
+    timeout_seconds: float = _RECOVERY_SECONDS,
+    remedy: str = "see `make health`",
+) -> None:
+    deadline = time.monotonic() + timeout_seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise LabError(f"{failure} within {_RECOVERY_SECONDS} s: see `make health`.")
+            raise LabError(f"{failure} within {timeout_seconds:g} s: {remedy}.")
         time.sleep(_LOOK_SECONDS)
