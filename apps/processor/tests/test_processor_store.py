@@ -138,3 +138,15 @@ def test_dead_letters_are_counted_once(stores: Stores) -> None:
         ("t", "invalid_json", 2, NOW),
         ("t", "tombstone", 1, NOW),
     ]
+
+
+def test_what_is_put_takes_the_place_of_what_was_there_and_can_be_deleted(stores: Stores) -> None:
+    store = stores.store
+    store.put("dead_letters", [{"_id": "a", "sent": False}, {"_id": "b", "sent": False, "old": 1}])
+    store.put("dead_letters", [{"_id": "b", "sent": True}])
+    assert store.find("dead_letters", ["a", "b"]) == {
+        "a": {"_id": "a", "sent": False},
+        "b": {"_id": "b", "sent": True},
+    }
+    store.delete("dead_letters", ["b", "absent"])
+    assert store.find("dead_letters", ["a", "b"]).keys() == {"a"}
