@@ -269,6 +269,29 @@ def read(kafka: MockKafka, topic: str) -> list[Message]:
     return sorted(records, key=lambda record: (record.timestamp()[1], record.offset()))
 
 
+def partitions_that_were_taken_while_paused_are_read_when_they_come_back(kafka: MockKafka) -> None:
+    slow, store = FakeStore(), FakeStore()
+    slow.gate.clear()
+    kafka.send(TOPIC_TOKEN, *(usage() for _ in range(300)))
+    with running(kafka, slow) as first:
+        until(lambda: first.state.paused_since is not None, "paused")
+        with running(kafka, store) as second:
+            until(lambda: second.state.assigned_partitions == 4, "half is taken")
+            slow.gate.set()
+            until(lambda: first.state.paused_since is None, "the other half is read again")
+        until(lambda: first.state.assigned_partitions == 8, "all come back")
+        for topic, event in ((TOPIC_TOKEN, usage()), (TOPIC_METRIC, metric())):
+            kafka.send(topic, *(event for _ in range(300)))
+
+        def stored(collection: str) -> int:
+            return len(
+                slow.collections.get(collection, {}).keys() | store.collections.get(collection, {}).keys()
+            )
+
+        until(lambda: stored("token_usage") == 600, "all usage is stored")
+        until(lambda: stored("gpu_metrics") == 300, "all metrics are stored")
+
+
 def committed_high(kafka: MockKafka) -> int:
     """Events in the usage topic."""
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "counter"})
@@ -287,6 +310,7 @@ SCENARIOS: list[Callable[[MockKafka], None]] = [
     a_failure_nobody_thought_of_starts_it_anew,
     stopping_with_the_store_away_is_in_time,
     two_processors_share_and_take_over,
+    partitions_that_were_taken_while_paused_are_read_when_they_come_back,
 ]
 
 

@@ -162,8 +162,8 @@ class Poller:
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._ledger.assign(_keys(partitions))
         consumer.incremental_assign(partitions)
-        if self._paused:
-            consumer.pause(partitions)
+        # The client remembers a pause beyond the assignment that it was made in.
+        (consumer.pause if self._paused else consumer.resume)(partitions)
         self._look_up_committed(partitions)
         self._report_assignment("assigned", partitions)
 
