@@ -1,10 +1,12 @@
 """Bytes to events and back.
 
-Speed: a valid event is decoded once, straight into its Struct. Only an event with unknown
-fields is decoded again to keep them, and only a refused one is looked at to say why.
+Speed: a valid event is decoded once, straight into its Struct, and looked over without a call.
+Only an event with unknown fields is decoded again to keep them, and only one that looks wrong is
+checked rule by rule to say why.
 """
 
 from collections.abc import Mapping
+from datetime import UTC
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -21,6 +23,7 @@ EventT = TypeVar("EventT", bound=Event)
 
 DEFAULT_BOUNDS = TimeBounds()
 
+_KNOWN_VERSIONS = (None, SCHEMA_VERSION)
 _UNKNOWN_FIELD = "Object contains unknown field"
 
 _decode_raw = msgspec.json.Decoder(dict[str, Any]).decode
@@ -31,12 +34,15 @@ _encode = msgspec.json.Encoder().encode
 
 def decode_gpu_metric(value: bytes | None, time_bounds: TimeBounds = DEFAULT_BOUNDS) -> GpuMetric:
     """The GPU metric in `value`; raises InvalidEvent and nothing else."""
-    body = _body(value)
+    if value is None or len(value) > bounds.MAX_EVENT_BYTES:
+        raise _no_event(value)
     try:
-        metric = _decode_gpu_metric(body)
+        metric = _decode_gpu_metric(value)
     except (ValueError, RecursionError) as error:
-        metric = _keep_extras(GpuMetric, body, error)
-    _check_common(metric, time_bounds)
+        metric = _keep_extras(GpuMetric, value, error)
+    ts, (earliest, latest) = metric.ts, time_bounds
+    if ts.tzinfo is not UTC or not earliest <= ts <= latest or metric.schema_version not in _KNOWN_VERSIONS:
+        _check_common(metric, time_bounds)
     if metric.mem_used_mb > metric.mem_total_mb:
         raise InvalidEvent(
             Reason.OUT_OF_RANGE,
@@ -48,12 +54,15 @@ def decode_gpu_metric(value: bytes | None, time_bounds: TimeBounds = DEFAULT_BOU
 
 def decode_token_usage(value: bytes | None, time_bounds: TimeBounds = DEFAULT_BOUNDS) -> TokenUsage:
     """The token usage in `value`; raises InvalidEvent and nothing else."""
-    body = _body(value)
+    if value is None or len(value) > bounds.MAX_EVENT_BYTES:
+        raise _no_event(value)
     try:
-        usage = _decode_token_usage(body)
+        usage = _decode_token_usage(value)
     except (ValueError, RecursionError) as error:
-        usage = _keep_extras(TokenUsage, body, error)
-    _check_common(usage, time_bounds)
+        usage = _keep_extras(TokenUsage, value, error)
+    ts, (earliest, latest) = usage.ts, time_bounds
+    if ts.tzinfo is not UTC or not earliest <= ts <= latest or usage.schema_version not in _KNOWN_VERSIONS:
+        _check_common(usage, time_bounds)
     return usage
 
 
@@ -92,15 +101,13 @@ def with_extras(event: EventT, extras: Mapping[str, Any]) -> EventT:
     return copy
 
 
-def _body(value: bytes | None) -> bytes:
+def _no_event(value: bytes | None) -> InvalidEvent:
     if value is None:
-        raise InvalidEvent(Reason.TOMBSTONE, "The value is null; events are never deleted by a tombstone.")
-    if len(value) > bounds.MAX_EVENT_BYTES:
-        raise InvalidEvent(
-            Reason.TOO_LARGE,
-            f"The value has {len(value)} bytes; an event has at most {bounds.MAX_EVENT_BYTES}.",
-        )
-    return value
+        return InvalidEvent(Reason.TOMBSTONE, "The value is null; events are never deleted by a tombstone.")
+    return InvalidEvent(
+        Reason.TOO_LARGE,
+        f"The value has {len(value)} bytes; an event has at most {bounds.MAX_EVENT_BYTES}.",
+    )
 
 
 def _keep_extras(event_type: type[EventT], body: bytes, error: Exception) -> EventT:

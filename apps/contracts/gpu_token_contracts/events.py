@@ -1,7 +1,7 @@
 """The two events. Field names are the wire format of version 1."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
@@ -34,11 +34,9 @@ class Event(
     host: Text | None = None
     schema_version: int | None = None
 
-    @property
-    def extras(self) -> dict[str, Any] | None:
-        """Fields that this version does not know, kept as they came; None when there are none."""
-        extras: dict[str, Any] | None = self.__dict__.get("extras")
-        return extras
+    # Fields that this version does not know, kept as they came; None when there are none. The codec puts
+    # them into the instance's dictionary, which an event without any must not be made to have.
+    extras: ClassVar[dict[str, Any] | None] = None
 
 
 class GpuMetric(Event, frozen=True, kw_only=True, omit_defaults=True):
