@@ -44,7 +44,7 @@ def main(
     ] = ",".join(map(str, _GROWTH)),
 ) -> None:
     """The processor beside its peers, with Kafka and the store as processes of this machine."""
-    console = Console()
+    console = Console(log_path=False)
     wanted = set(only or Benchmark)
     try:
         sizes = sorted({int(size) for size in growth_sizes.split(",")})

@@ -15,7 +15,7 @@ from bench.store import DATABASE, Store
 
 _MILLION = 1_000_000
 # Stored before the clock starts, so that the connector's machine code is made; a share of the data set.
-_WARM_UP_SHARE = 0.1
+_WARM_UP_SHARE = 0.2
 # Of a run's events, what Quix Streams gets: its upserts take the stand-in many times as long as inserts.
 _QUIX_SHARE = 0.2
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.processes import run
 from fleet import model
+from lab.images.reference import version_numbers
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / "build" / "bench"
@@ -20,7 +21,7 @@ _QUIX_REQUIREMENTS = ROOT / "bench" / "quix-requirements.txt"
 
 def kafka_libs() -> Path:
     """Folder of the broker's jars: those of the lab's Kafka image."""
-    version = model.load(ROOT / "fleet.yml").images.kafka.partition(":")[2]
+    version = kafka_version()
 
     def fetch(folder: Path) -> None:
         environment = {**os.environ, "KAFKA_VERSION": version, "PYTHON": sys.executable}
@@ -29,15 +30,23 @@ def kafka_libs() -> Path:
     return _once(f"kafka-{version}", [], fetch) / "libs"
 
 
+def kafka_version() -> str:
+    """The broker's version: that of its image in fleet.yml."""
+    image = model.load(ROOT / "fleet.yml").images.kafka
+    return ".".join(map(str, version_numbers("images.kafka", image, 3)[:3]))
+
+
 def connector_libs() -> Path:
     """Folder of the jars of Kafka Connect and MongoDB's connector."""
+    version = kafka_version()
 
     def fetch(folder: Path) -> None:
         goal = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
         options = ["-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
-        run(["mvn", "-B", "-q", "-ntp", "-f", str(_CONNECTOR_POM), goal, *options])
+        environment = {**os.environ, "KAFKA_VERSION": version}
+        run(["mvn", "-B", "-q", "-ntp", "-f", str(_CONNECTOR_POM), goal, *options], environment=environment)
 
-    return _once("connector", [_CONNECTOR_POM], fetch)
+    return _once(f"connector-{version}", [_CONNECTOR_POM], fetch)
 
 
 def store_python() -> Path:

@@ -33,6 +33,8 @@ def processor(
         "MONGO_DATABASE": DATABASE,
         "TOPIC_METRIC": topics.metric,
         "TOPIC_TOKEN": topics.token,
+        "API_ACCESS": "open",
+        "API_REQUESTS_PER_SECOND": "1000",
         "HTTP_HOST": "127.0.0.1",
         "HTTP_PORT": str(http_port or free_port()),
     }
