@@ -8,6 +8,7 @@ import sys
 
 import uvicorn
 
+from gpu_token_processor.api.limits import HEAD_BYTES
 from gpu_token_processor.service import Service
 from gpu_token_processor.settings import Settings, SettingsError, from_environment
 
@@ -17,6 +18,8 @@ _BAD_SETTINGS = 2
 _COLLECT_AFTER_OBJECTS = 100_000
 # What a request may still take once the processor is told to stop.
 _HTTP_STOP_SECONDS = 3
+# Fewer are answered at once (api/limits.py); an idle one holds little.
+_HTTP_CONNECTIONS = 500
 
 
 def main() -> int:
@@ -37,6 +40,10 @@ def main() -> int:
         port=settings.http_port,
         log_config=None,
         access_log=False,
+        server_header=False,
+        limit_concurrency=_HTTP_CONNECTIONS,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+        http="h11",
         timeout_graceful_shutdown=_HTTP_STOP_SECONDS,
     )
     return 0

@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from confluent_kafka import KafkaException, Producer
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp
 
 from gpu_token_processor import VERSION
+from gpu_token_processor.api.access import read_token
 from gpu_token_processor.api.answers import Answers
 from gpu_token_processor.api.app import Parts, create_app
 from gpu_token_processor.api.models import ConsumerHealth, FullHealthAnswer, HealthAnswer
@@ -38,6 +40,8 @@ class Service:
     """Made in a moment, whether Kafka and MongoDB are there or not; only bad settings can prevent it."""
 
     def __init__(self, settings: Settings) -> None:
+        self._token = read_token(settings)
+        self._requests_per_second = settings.api_requests_per_second
         reads = MongoReads(read_client(settings), settings.mongo_database)
         store = MongoEventStore(write_client(settings), settings.mongo_database)
         producer = Producer({**DeadLetterTopics.config(settings.kafka_bootstrap), **quiet(ErrorLog(log))})
@@ -58,10 +62,19 @@ class Service:
             price_per_kwh_usd=settings.price_per_kwh_usd,
         )
 
-    def app(self) -> FastAPI:
+    def app(self) -> ASGIApp:
         """The HTTP application, which starts and stops the rest."""
         return create_app(
-            Parts(self._answers, self._metrics, self.live, self.ready, self.health, self._lifespan)
+            Parts(
+                self._answers,
+                self._metrics,
+                self.live,
+                self.ready,
+                self.health,
+                self._token,
+                self._requests_per_second,
+                self._lifespan,
+            )
         )
 
     def start(self) -> None:

@@ -80,6 +80,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Count, Meta(description="latest events of a topic that the share is taken of, at least 1")
     ] = 5_000
 
+    api_access: Annotated[
+        str,
+        Meta(pattern="^(token|open)$", description="token, or open to let everybody in reach ask"),
+    ] = "open"
+    api_token_file: (
+        Annotated[Text, Meta(description="the path of a file that holds the API's token")] | None
+    ) = None
+    api_requests_per_second: Annotated[
+        Count, Meta(description="requests of one address, a second, at least 1")
+    ] = 20
     http_host: Annotated[Text, Meta(description="the address to listen on")] = "0.0.0.0"
     http_port: Annotated[int, Meta(ge=1, le=65_535, description="a port, 1 to 65535")] = 8080
     log_level: Annotated[

@@ -24,7 +24,7 @@ def free_port() -> int:
 
 def run(module: str, **settings: str) -> subprocess.Popen[str]:
     """Start a module with these environment variables."""
-    environment = {**os.environ, "HTTP_HOST": "127.0.0.1", **settings}
+    environment = {**os.environ, "HTTP_HOST": "127.0.0.1", "API_ACCESS": "open", **settings}
     return subprocess.Popen(
         [sys.executable, "-m", module],
         env=environment,
@@ -37,7 +37,8 @@ def run(module: str, **settings: str) -> subprocess.Popen[str]:
 class Process:
     """A processor that serves HTTP."""
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, token: str = "", **settings: str) -> None:
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.url = f"http://127.0.0.1:{free_port()}"
         self.popen = run("gpu_token_processor", HTTP_PORT=self.url.rsplit(":", 1)[1], **settings)
         deadline = time.monotonic() + _START_SECONDS
@@ -55,7 +56,8 @@ class Process:
     def get(self, path: str) -> tuple[int, str]:
         """Status and body."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=20) as response:
+            request = urllib.request.Request(self.url + path, headers=self._headers)
+            with urllib.request.urlopen(request, timeout=20) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

@@ -20,13 +20,21 @@ SEEDS = [{"name": "RTX 3090", "price_per_hour_usd": 0.85}, {"name": "A100 40GB",
 class Stage:
     """A store, its API and events that come to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, token: str | None = None, requests_per_second: float = 1_000) -> None:
         self.store = FakeStore()
         self.reads = FakeReads(self.store, SEEDS)
         self.reasons: list[str] = []
         self._offset = 0
         self.answers = Answers(self.reads, 30, 30, 0.85, price_per_kwh_usd=0.2)
-        parts = Parts(self.answers, Metrics(), self._health, self._health, self._full_health)
+        parts = Parts(
+            self.answers,
+            Metrics(),
+            self._health,
+            self._health,
+            self._full_health,
+            token,
+            requests_per_second,
+        )
         self.client = TestClient(create_app(parts), raise_server_exceptions=False)
 
     def _health(self) -> HealthAnswer:

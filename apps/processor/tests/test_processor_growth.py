@@ -51,7 +51,9 @@ class Api:
         self._fill()
         answers = Answers(MongoReads(self.mongo, database), WINDOW_SECONDS, GAP_SECONDS, 0.85, None)
         health: Any = None
-        self.http = TestClient(app.create_app(app.Parts(answers, Metrics(), health, health, health)))
+        self.http = TestClient(
+            app.create_app(app.Parts(answers, Metrics(), health, health, health, None, 1_000))
+        )
 
     def _fill(self) -> None:
         times = [NOW - timedelta(seconds=second) for second in range(EVENTS)]

@@ -12,6 +12,7 @@ from processor_kafka import MockKafka
 from processor_process import Process
 
 WAIT_SECONDS = 60
+TOKEN = "0123456789abcdefghijABCDEFGHIJ"
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 
 EVENTS = {
@@ -28,12 +29,20 @@ EVENTS = {
 
 
 @pytest.fixture(params=["empty", "filled"])
-def api(request: pytest.FixtureRequest, mongo_url: str, mongo_database: str) -> Iterator[str]:
+def api(request: pytest.FixtureRequest, mongo_url: str, mongo_database: str, tmp_path: Path) -> Iterator[str]:
     """Where a processor answers, before the first event and after some."""
+    token_file = tmp_path / "token"
+    token_file.write_text(TOKEN)
     with MockKafka() as kafka:
         kafka.make_topics(*EVENTS)
         with Process(
-            KAFKA_BOOTSTRAP=kafka.bootstrap, MONGO_URL=mongo_url, MONGO_DATABASE=mongo_database
+            TOKEN,
+            KAFKA_BOOTSTRAP=kafka.bootstrap,
+            MONGO_URL=mongo_url,
+            MONGO_DATABASE=mongo_database,
+            API_ACCESS="token",
+            API_TOKEN_FILE=str(token_file),
+            API_REQUESTS_PER_SECOND="1000",
         ) as processor:
             if request.param == "filled":
                 for topic, events in EVENTS.items():
@@ -55,6 +64,7 @@ def wait_until_stored(processor: Process) -> None:
 
 def test_schemathesis_finds_nothing(api: str, tmp_path: Path) -> None:
     options = ["--seed=1", "--max-examples=20", "--workers=2", "--checks=all", "--no-color"]
+    options.append(f"--header=Authorization: Bearer {TOKEN}")
     run = subprocess.run(
         [SCHEMATHESIS, "run", f"{api}/openapi.json", *options],
         cwd=tmp_path,

@@ -10,11 +10,15 @@ import pymongo
 from fastapi import APIRouter, Depends, FastAPI, Query
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.types import ASGIApp
 
 from gpu_token_processor import VERSION
 from gpu_token_processor.api import openapi, problems
+from gpu_token_processor.api.access import Access
 from gpu_token_processor.api.answers import Answers, Asked
 from gpu_token_processor.api.cache import Cache
+from gpu_token_processor.api.headers import SecurityHeaders, page_policy
+from gpu_token_processor.api.limits import Limits
 from gpu_token_processor.api.measure import Measure
 from gpu_token_processor.api.models import (
     CostAnswer,
@@ -57,10 +61,13 @@ class Parts:
     live: Callable[[], HealthAnswer]
     ready: Callable[[], HealthAnswer]
     health: Callable[[], FullHealthAnswer]
+    # None: everybody may ask.
+    token: str | None
+    requests_per_second: float
     lifespan: Lifespan = field(default=_no_lifespan)
 
 
-def create_app(parts: Parts) -> FastAPI:
+def create_app(parts: Parts) -> ASGIApp:
     """The application; it serves whether Kafka and MongoDB are there or not."""
     app = FastAPI(
         title="GPU and token cost",
@@ -72,12 +79,17 @@ def create_app(parts: Parts) -> FastAPI:
         redoc_url=None,
     )
     problems.install(app)
+    # The last one added is the outermost: whatever the others refuse is measured.
+    if parts.token is not None:
+        app.add_middleware(Access, token=parts.token)
+    app.add_middleware(Limits, requests_per_second=parts.requests_per_second)
     app.add_middleware(Measure, seconds=parts.metrics.http_requests)
     app.include_router(_health_routes(parts))
     app.include_router(_data_routes(parts.answers))
     app.include_router(_page_routes(parts))
-    openapi.install(app)
-    return app
+    openapi.install(app, by_token=parts.token is not None)
+    # Around all of FastAPI, whose own answer to an unexpected error passes every middleware by.
+    return SecurityHeaders(app)
 
 
 def _health_routes(parts: Parts) -> APIRouter:
@@ -156,10 +168,11 @@ def _data_routes(answers: Answers) -> APIRouter:
 def _page_routes(parts: Parts) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     dashboard_html = files("gpu_token_processor.api").joinpath("dashboard.html").read_text(encoding="utf-8")
+    page_headers = {"Content-Security-Policy": page_policy(dashboard_html)}
 
     @router.get("/")
     async def dashboard() -> HTMLResponse:
-        return HTMLResponse(dashboard_html)
+        return HTMLResponse(dashboard_html, headers=page_headers)
 
     @router.get("/metrics")
     def metrics() -> Response:

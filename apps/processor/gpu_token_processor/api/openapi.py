@@ -5,14 +5,17 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from gpu_token_processor.api.access import OPEN_PATHS
 from gpu_token_processor.api.examples import EXAMPLES
 from gpu_token_processor.api.models import Problem
 from gpu_token_processor.api.problems import MEDIA_TYPE
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, *, by_token: bool) -> None:
     """Let the application serve this document; every route must be there."""
     document = _document(app)
+    if by_token:
+        _declare_token(document)
     app.openapi = lambda: document  # type: ignore[method-assign]
 
 
@@ -37,3 +40,11 @@ def _document(app: FastAPI) -> dict[str, Any]:
     for name, example in EXAMPLES.items():
         schemas[name]["examples"] = [example]
     return document
+
+
+def _declare_token(document: dict[str, Any]) -> None:
+    document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"token": []}]
+    for path in OPEN_PATHS & document["paths"].keys():
+        for operation in document["paths"][path].values():
+            operation["security"] = []

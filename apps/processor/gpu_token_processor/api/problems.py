@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from gpu_token_processor.api.models import Problem, ProblemError
 from gpu_token_processor.store.failures import brief
@@ -26,16 +27,22 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def _response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+def response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer that is this problem."""
     return Response(
         problem.model_dump_json(), problem.status, headers=dict(headers or {}), media_type=MEDIA_TYPE
     )
 
 
+def client(scope: Scope) -> str:
+    """The address that asks."""
+    return str(scope["client"][0]) if scope.get("client") else "unknown"
+
+
 def _http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     title = HTTPStatus(error.status_code).phrase
-    return _response(Problem(title=title, status=error.status_code, detail=str(error.detail)), error.headers)
+    return response(Problem(title=title, status=error.status_code, detail=str(error.detail)), error.headers)
 
 
 def _validation(_: Request, error: Exception) -> Response:
@@ -45,7 +52,7 @@ def _validation(_: Request, error: Exception) -> Response:
         for one in error.errors()
     ]
     detail = "; ".join(f"{one.parameter}: {one.message}" for one in errors)
-    return _response(
+    return response(
         Problem(title="A parameter is not acceptable", status=422, detail=f"{detail}.", errors=errors)
     )
 
@@ -59,12 +66,12 @@ def _store(request: Request, error: Exception) -> Response:
     else:
         title = "The store does not answer"
         detail = "MongoDB did not answer in time; see /health, and try again."
-    return _response(Problem(title=title, status=503, detail=detail), {"Retry-After": "5"})
+    return response(Problem(title=title, status=503, detail=detail), {"Retry-After": "5"})
 
 
 def _unexpected(_: Request, error: Exception) -> Response:
     # The server logs it with its trace.
-    return _response(
+    return response(
         Problem(
             title="Internal Server Error",
             status=500,
