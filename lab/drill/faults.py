@@ -29,7 +29,7 @@ class Fault:
     times: int = 1
     restarts: bool = True
     outage_seconds: float = 0
-    events_per_second: float = 400
+    events_per_second: float = 250
     processors: int = 1
 
     poison_share: float = _POISON_SHARE

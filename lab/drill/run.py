@@ -14,8 +14,8 @@ from lab.drill.faults import Fault, Flood
 from lab.drill.load import Order
 from lab.drill.site import Site
 
-# For what is under way when the load ends.
-_SETTLE_SECONDS = 120
+# What was sent counts as lost when none of it has turned up for this long.
+_PATIENCE_SECONDS = 60
 _LOOK_SECONDS = 1
 # Load that goes on after the last recovery.
 _AFTERWARDS_SECONDS = 2
@@ -118,7 +118,11 @@ class Drill:
         return self._site.second_processor() if fault.processors > 1 else contextlib.nullcontext()
 
     def _settled(self, run: str, since: float, sent: Sent) -> None:
-        """Wait until all that was sent is found, or no longer to be hoped for."""
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        while balance(sent, self._site.count(run, since)).lost and time.monotonic() < deadline:
+        """Wait until all that was sent is found, or no more of it turns up."""
+        missing = len(sent.events) + len(sent.poison)
+        last_found = time.monotonic()
+        while missing and time.monotonic() - last_found < _PATIENCE_SECONDS:
             time.sleep(_LOOK_SECONDS)
+            still_missing = balance(sent, self._site.count(run, since)).lost
+            if still_missing < missing:
+                missing, last_found = still_missing, time.monotonic()

@@ -84,7 +84,7 @@ class PlayedService:
 @pytest.fixture(autouse=True)
 def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run.time, "sleep", lambda _: None)
-    monkeypatch.setattr(run, "_SETTLE_SECONDS", 0)
+    monkeypatch.setattr(run, "_PATIENCE_SECONDS", 0)
 
 
 def drilled(site: PlayedSite, fault: Fault | Flood) -> list[Entry]:
