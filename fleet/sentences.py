@@ -19,7 +19,7 @@ _PATTERN_MEANING = {
     "project": "write it in small letters, digits and hyphens, a letter first",
     "instance_type": "write it as AWS does, for example t3.small",
     "name": "use letters, digits, dots, underscores and hyphens, at most 249",
-    "images": "write it as repository:tag, for example mongo:7.0",
+    "images": "write it as repository:tag, for example mongo:7.0, with or without @sha256: and 64 digits",
 }
 
 

@@ -15,7 +15,11 @@ Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 RoleName = Annotated[str, StringConstraints(pattern=r"^[a-z]+$")]
 PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 ImageReference = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/:-]*(:[\w][\w.-]*|@sha256:[0-9a-f]{64})$")
+    str,
+    StringConstraints(
+        # a registry with or without a port, the repository, then a tag, a digest or both
+        pattern=r"^([a-z0-9.-]+(:\d+)?/)?[a-z0-9][a-z0-9._/-]*(:\w[\w.-]*(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})$"
+    ),
 ]
 
 
@@ -62,7 +66,7 @@ class Topic(Part):
 
 
 class Images(Part):
-    """The images that run on the machines, each with a tag or a digest."""
+    """The images that run on the machines, each with a tag, a digest or both."""
 
     kafka: ImageReference
     mongo: ImageReference

@@ -1,4 +1,4 @@
-"""Asks a registry whether it serves an image, over HTTP alone: no engine is needed."""
+"""Asks a registry what it has of an image, over HTTP alone: no engine is needed."""
 
 import json
 import re
@@ -6,6 +6,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from typing import Any
 
 from lab.images.reference import parse
 
@@ -17,24 +18,50 @@ ACCEPT = (
 
 def is_served(reference: str, timeout_seconds: float) -> bool:
     """True when the registry answers for this very tag; every failure counts as no."""
-    url = parse(reference).manifest_url
     try:
-        try:
-            return _head(url, timeout_seconds, {})
-        except urllib.error.HTTPError as refusal:
-            if refusal.code != 401:
-                return False
-            token = _anonymous_token(refusal.headers.get("WWW-Authenticate", ""), timeout_seconds)
-            return _head(url, timeout_seconds, {"Authorization": f"Bearer {token}"})
+        with _ask("HEAD", parse(reference).manifest_url, timeout_seconds) as answer:
+            return bool(answer.status == 200)
     except (OSError, ValueError):
         # URLError and HTTPError are OSErrors; a proxy's page in the place of JSON is a ValueError.
         return False
 
 
-def _head(url: str, timeout_seconds: float, headers: Mapping[str, str]) -> bool:
-    request = urllib.request.Request(url, method="HEAD", headers={"Accept": ACCEPT, **headers})
-    with urllib.request.urlopen(request, timeout=timeout_seconds) as answer:
-        return bool(answer.status == 200)
+def digest(reference: str, timeout_seconds: float) -> str:
+    """The digest that the tag points to now."""
+    with _ask("HEAD", parse(reference).manifest_url, timeout_seconds) as answer:
+        found = answer.headers["Docker-Content-Digest"]
+    if not found:
+        raise ValueError(f"no digest for {reference}")
+    return str(found)
+
+
+def tags(reference: str, timeout_seconds: float) -> list[str]:
+    """Every tag of the reference's repository."""
+    found: list[str] = []
+    url: str | None = parse(reference).tags_url
+    while url:
+        with _ask("GET", url, timeout_seconds) as answer:
+            found += json.load(answer)["tags"]
+            # A registry that lists them in pages names the next one.
+            page = re.match(r'<([^>]+)>; *rel="?next', answer.headers.get("Link", ""))
+        url = urllib.parse.urljoin(url, page[1]) if page else None
+    return found
+
+
+def _ask(method: str, url: str, timeout_seconds: float) -> Any:
+    """The registry's answer, after a token where it wants one."""
+
+    def send(headers: Mapping[str, str]) -> Any:
+        request = urllib.request.Request(url, method=method, headers={"Accept": ACCEPT, **headers})
+        return urllib.request.urlopen(request, timeout=timeout_seconds)
+
+    try:
+        return send({})
+    except urllib.error.HTTPError as refusal:
+        if refusal.code != 401:
+            raise
+        token = _anonymous_token(refusal.headers.get("WWW-Authenticate", ""), timeout_seconds)
+        return send({"Authorization": f"Bearer {token}"})
 
 
 def _anonymous_token(challenge: str, timeout_seconds: float) -> str:

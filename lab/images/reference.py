@@ -10,16 +10,22 @@ DOCKER_HUB = "registry-1.docker.io"
 
 @dataclass(frozen=True)
 class Reference:
-    """A parsed reference: registry host, repository path, and tag or digest."""
+    """A parsed reference: registry host, repository path, tag and digest (one of them may be empty)."""
 
     registry: str
     repository: str
-    version: str
+    tag: str
+    digest: str = ""
 
     @property
     def manifest_url(self) -> str:
-        """Where the registry serves this image's manifest."""
-        return f"https://{self.registry}/v2/{self.repository}/manifests/{self.version}"
+        """Where the registry serves this image's manifest; a digest decides over a tag."""
+        return f"https://{self.registry}/v2/{self.repository}/manifests/{self.digest or self.tag}"
+
+    @property
+    def tags_url(self) -> str:
+        """Where the registry lists the repository's tags."""
+        return f"https://{self.registry}/v2/{self.repository}/tags/list"
 
 
 def parse(reference: str) -> Reference:
@@ -31,7 +37,7 @@ def parse(reference: str) -> Reference:
     else:
         registry, path = DOCKER_HUB, rest if slash else f"library/{rest}"
     repository, _, tag = path.partition(":")
-    return Reference(registry, repository, digest or tag or "latest")
+    return Reference(registry, repository, tag or ("" if digest else "latest"), digest)
 
 
 def version_numbers(setting: str, reference: str, at_least: int) -> tuple[int, ...]:
@@ -39,7 +45,7 @@ def version_numbers(setting: str, reference: str, at_least: int) -> tuple[int, .
 
     ``setting`` is the fleet's name of the reference, for the message.
     """
-    match = re.match(r"\d+(\.\d+)*", parse(reference).version)
+    match = re.match(r"\d+(\.\d+)*", parse(reference).tag)
     numbers = tuple(int(part) for part in match[0].split(".")) if match else ()
     if len(numbers) < at_least:
         raise ImageError(

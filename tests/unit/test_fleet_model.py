@@ -214,7 +214,8 @@ def test_adding_a_machine_is_one_changed_number() -> None:
         (
             "images/kafka",
             "apache/kafka",
-            'images.kafka is "apache/kafka": write it as repository:tag, for example mongo:7.0.',
+            'images.kafka is "apache/kafka": write it as repository:tag, for example mongo:7.0, '
+            "with or without @sha256: and 64 digits.",
         ),
         (
             "project",
@@ -228,6 +229,25 @@ def test_adding_a_machine_is_one_changed_number() -> None:
 )
 def test_an_error_is_one_sentence_with_place_value_and_remedy(path: str, value: Any, sentence: str) -> None:
     assert errors_of(changed(path, value)) == [sentence]
+
+
+DIGEST = f"sha256:{64 * '0'}"
+
+
+@pytest.mark.parametrize(
+    ("reference", "right"),
+    [
+        (f"mongo:7.0@{DIGEST}", True),
+        (f"mongo@{DIGEST}", True),
+        (f"10.0.1.1:5000/library/mongo:7.0@{DIGEST}", True),
+        ("mongo:7.0@sha256:12", False),
+        (f"mongo:7.0@{DIGEST}0", False),
+        (f"mongo:7.0{DIGEST}", False),
+        (f"mongo@{DIGEST}:7.0", False),
+    ],
+)
+def test_an_image_may_be_pinned_by_its_digest(reference: str, right: bool) -> None:
+    assert (sentences(changed("images/mongo", reference)) == []) is right
 
 
 def test_two_machines_with_one_address() -> None:

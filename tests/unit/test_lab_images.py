@@ -31,19 +31,22 @@ def fleet(kafka: str = "apache/kafka:4.1.1", python: str = "python:3.13-slim") -
 
 
 @pytest.mark.parametrize(
-    ("written", "registry", "repository", "version"),
+    ("written", "registry", "repository", "tag", "digest"),
     [
-        ("mongo:7.0", reference.DOCKER_HUB, "library/mongo", "7.0"),
-        ("apache/kafka:4.1.1", reference.DOCKER_HUB, "apache/kafka", "4.1.1"),
-        ("python", reference.DOCKER_HUB, "library/python", "latest"),
-        ("ghcr.io/a/b:1", "ghcr.io", "a/b", "1"),
-        ("localhost:5000/a@sha256:12", "localhost:5000", "a", "sha256:12"),
+        ("mongo:7.0", reference.DOCKER_HUB, "library/mongo", "7.0", ""),
+        ("apache/kafka:4.1.1", reference.DOCKER_HUB, "apache/kafka", "4.1.1", ""),
+        ("python", reference.DOCKER_HUB, "library/python", "latest", ""),
+        ("ghcr.io/a/b:1", "ghcr.io", "a/b", "1", ""),
+        ("localhost:5000/a@sha256:12", "localhost:5000", "a", "", "sha256:12"),
+        ("localhost:5000/a:1@sha256:12", "localhost:5000", "a", "1", "sha256:12"),
     ],
 )
 def test_reference_is_read_as_docker_reads_it(
-    written: str, registry: str, repository: str, version: str
+    written: str, registry: str, repository: str, tag: str, digest: str
 ) -> None:
-    assert reference.parse(written) == reference.Reference(registry, repository, version)
+    parsed = reference.parse(written)
+    assert parsed == reference.Reference(registry, repository, tag, digest)
+    assert parsed.manifest_url == f"https://{registry}/v2/{repository}/manifests/{digest or tag}"
 
 
 @pytest.mark.parametrize(
@@ -71,6 +74,11 @@ def test_tag_holds_version_and_content() -> None:
     assert one.kafka.tag != other.kafka.tag
     assert one.python.reference == other.python.reference
     assert one.mongo.reference.startswith("secantusdb/mongo-compat:")
+
+
+def test_a_digest_leaves_the_version_that_is_built() -> None:
+    plain, pinned = fleet(), fleet(kafka=f"apache/kafka:4.1.1@sha256:{64 * 'a'}")
+    assert recipes.services(pinned).kafka == recipes.services(plain).kafka
 
 
 def test_digest_follows_content_mode_and_parent(tmp_path: Path) -> None:
@@ -146,6 +154,10 @@ class Answer(io.BytesIO):
 
     status = 200
 
+    def __init__(self, body: bytes = b"") -> None:
+        super().__init__(body)
+        self.headers = Message()
+
 
 def refusal(code: int, challenge: str = "") -> urllib.error.HTTPError:
     """An HTTP error, as urllib raises it."""
@@ -186,6 +198,44 @@ def test_only_a_served_manifest_counts(
 
     monkeypatch.setattr("urllib.request.urlopen", urlopen)
     assert official.is_served("mongo:7.0", 1.0) is served
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> list[str]:
+    """Have the registry give these answers; returns the list of what it is asked."""
+    asked: list[str] = []
+    left = list(answers)
+
+    def urlopen(request: Any, timeout: float) -> Answer:
+        asked.append(
+            f"{request.get_method()} {request.full_url}" if hasattr(request, "full_url") else request
+        )
+        answer = left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        assert isinstance(answer, Answer)
+        return answer
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    return asked
+
+
+def test_tags_are_read_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = Answer(b'{"tags": ["7.0"]}'), Answer(b'{"tags": ["8.2"]}')
+    first.headers["Link"] = '</v2/library/mongo/tags/list?last=7.0>; rel="next"'
+    asked = answers(monkeypatch, refusal(401, CHALLENGE), Answer(b'{"token": "t"}'), first, second)
+    assert official.tags("mongo:7.0", 1.0) == ["7.0", "8.2"]
+    tags = "GET https://registry-1.docker.io/v2/library/mongo/tags/list"
+    assert [asked[0], *asked[2:]] == [tags, tags, f"{tags}?last=7.0"]
+
+
+def test_a_tags_digest_is_the_registrys_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Answer()
+    known.headers["Docker-Content-Digest"] = "sha256:12"
+    asked = answers(monkeypatch, known, Answer())
+    assert official.digest("mongo:7.0", 1.0) == "sha256:12"
+    assert asked == ["HEAD https://registry-1.docker.io/v2/library/mongo/manifests/7.0"]
+    with pytest.raises(ValueError, match="no digest for mongo"):
+        official.digest("mongo:7.0", 1.0)
 
 
 # The choice
