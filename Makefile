@@ -69,6 +69,8 @@ exec-%: setup ## CMD='…' as root on the machine
 	ansible $* -i inventories/$(ENV) --become -m ansible.builtin.shell -a "$$CMD"
 logs-%: setup ## the service's last 100 lines
 	ansible $* -i inventories/$(ENV) --become -m ansible.builtin.command -a "docker logs --tail 100 $(firstword $(subst -, ,$*))"
+api-token: setup ## print the token that the API and its page ask for
+	@ansible processor[0] -i inventories/$(ENV) --become -m ansible.builtin.command -a "cat /opt/gpu-token/processor/secrets/api-token" | tail -1
 addrs: setup ## the address of every machine
 	ansible all -i inventories/$(ENV) -m ansible.builtin.debug -a "msg={{ ansible_host }}"
 
@@ -114,6 +116,14 @@ bench: setup-lab ## the processor beside its peers; writes build/bench.json (doc
 	python -m bench $(ARGS)
 lab-test: setup-lab ## the lab itself
 	pytest -q tests/lab
+
+##@ What it is made of (docs/supply-chain.md)
+sbom: setup ## what both apps hold, as CycloneDX in build/sbom
+	scripts/sbom.sh
+audit: setup ## known vulnerabilities in it; AUDIT_REQUIRED=1 fails where no service can be asked
+	scripts/audit.sh || [ $$? -eq 77 ]
+outdated: setup ## every pinned version, where it stands, and the newest
+	python -m supply.outdated
 
 ##@ Housekeeping
 docs: setup-lab ## generate the role READMEs, and the pictures and tables of docs/

@@ -31,6 +31,8 @@ APPS = ("processor", "producers")
 FORMAT = 1
 # The machines' platform, newest first: pip takes the first that a package has a wheel for.
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+# The base image's (images.python of fleet.yml).
+PYTHON = "3.13"
 ROOT = Path(__file__).resolve().parent.parent
 SHOWN_LINES = 5
 
@@ -205,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--source", type=Path, default=ROOT, help="checkout to build from (this one)")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "contexts", help="where contexts stand")
     parser.add_argument("--wheels", type=Path, default=cache / "wheels", help="where downloads are kept")
-    parser.add_argument("--python", default="3.13", help="the base image's Python (3.13)")
+    parser.add_argument("--python", default=PYTHON, help=f"the base image's Python ({PYTHON})")
     parser.add_argument("--base-image", default="", help="the base image: another one, another tag")
     parser.add_argument("--check", action="store_true", help="print the tag and make nothing")
     return parser

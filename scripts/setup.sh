@@ -50,7 +50,9 @@ if [ ! -e "$stamp" ] || [ -n "$(find pyproject.toml uv.lock apps/*/pyproject.tom
   echo "setup: Python environment .venv from uv.lock"
   if [ ! -x .venv/bin/uv ]; then
     python3 -m venv --clear .venv
-    .venv/bin/pip install --quiet --disable-pip-version-check uv
+    # uv installs the rest by its hashes; its own are in the same file.
+    .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: \
+      --requirement <(python3 scripts/locked_uv.py)
   fi
   .venv/bin/uv sync --quiet --locked --all-packages
   touch "$stamp"

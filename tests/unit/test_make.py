@@ -23,6 +23,9 @@ ALIKE = {
     "validate": ["terraform -chdir=terraform validate"],
     "fmt": ["terraform -chdir=terraform fmt -recursive && ruff format ."],
     "lint": ["scripts/lint.sh"],
+    "sbom": ["scripts/sbom.sh"],
+    "audit": ["scripts/audit.sh || [ $? -eq 77 ]"],
+    "outdated": ["python -m supply.outdated"],
     "plan": ["scripts/terraform.sh plan -input=false -out=fleet.tfplan"],
     "apply": ["terraform -chdir=terraform apply -input=false fleet.tfplan"],
     "known-hosts": ["mkdir -p -m 0700 ~/.ssh && python3 terraform/known_hosts.py 300 >> ~/.ssh/known_hosts"],
@@ -34,6 +37,9 @@ ALIKE = {
     ],
     "addrs": [
         'ansible all -i inventories/{env} -m ansible.builtin.debug -a "msg={{{{ ansible_host }}}}"',
+    ],
+    "api-token": [
+        f'ansible processor[0] {ADHOC}.command -a "cat /opt/gpu-token/processor/secrets/api-token" | tail -1',
     ],
     "converge": [CONVERGE],
     "check": [f"{CONVERGE} --check --diff"],

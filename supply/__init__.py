@@ -1,0 +1,1 @@
+"""What the pipeline is made of: which versions are pinned where, and what is newer."""
