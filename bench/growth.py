@@ -1,7 +1,8 @@
 """What more stored events cost: time of storing one, and of /cost over the last window."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -9,17 +10,68 @@ import httpx
 
 from bench import systems
 from bench.broker import Broker
-from bench.events import Topics, events, send, traces
-from bench.processes import free_port
+from bench.events import Event, Topics, events, send, traces
+from bench.processes import Process, free_port
 from bench.results import RUNS, Note, Result, compare, rate
 from bench.store import Store
 
 _CHUNK_EVENTS = 100_000
-# Of the smallest size: what each run stores and measures there.
-_RUN_SHARE = 0.02
+# What each run stores and measures at a size.
+_RUN_EVENTS = 10_000
 _MICROSECONDS = 1_000_000
 # Longer than the API keeps an answer.
 _BETWEEN_QUESTIONS_SECONDS = 1.1
+_ANSWER_SECONDS = 60
+
+_UNITS = {"ingest": "µs an event", "cpu": "CPU µs an event", "cost": "ms"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """One run at one size, in _UNITS."""
+
+    ingest: float
+    cpu: float
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Pipeline:
+    """One processor, and a store that only grows."""
+
+    broker: Broker
+    topics: Topics
+    store: Store
+    processor: Process
+    api: httpx.Client
+    stream: Iterator[Event]
+
+    def grow(self, size: int, note: Note) -> None:
+        while (stored := self.store.events()) < size:
+            note(f"growth to {size:,}: {stored:,} stored")
+            self._store(min(size - stored, _CHUNK_EVENTS))
+
+    def measure(self) -> _Measured:
+        before = self.processor.used()
+        events_per_second = self._store(_RUN_EVENTS)
+        cpu_seconds = self.processor.used().cpu_seconds - before.cpu_seconds
+        return _Measured(
+            _MICROSECONDS / events_per_second, cpu_seconds / _RUN_EVENTS * _MICROSECONDS, self._ask_cost()
+        )
+
+    def _store(self, count: int) -> float:
+        """Events a second of storing that many."""
+        batch = list(islice(self.stream, count))
+        stored = self.store.events()
+        send(self.broker.bootstrap, self.topics, batch)
+        return rate(self.store.watch(stored + count, self.processor))
+
+    def _ask_cost(self) -> float:
+        """Milliseconds of one answer that is computed anew."""
+        time.sleep(_BETWEEN_QUESTIONS_SECONDS)
+        started = time.perf_counter()
+        self.api.get("/cost").raise_for_status()
+        return (time.perf_counter() - started) * 1000
 
 
 def growth(broker: Broker, folder: Path, sizes: Sequence[int], note: Note) -> list[Result]:
@@ -29,47 +81,27 @@ def growth(broker: Broker, folder: Path, sizes: Sequence[int], note: Note) -> li
     place = folder / "growth"
     place.mkdir()
     port = free_port()
-    ingest: dict[int, list[float]] = {}
-    cpu: dict[int, list[float]] = {}
-    cost: dict[int, list[float]] = {}
-    stream = events(traces(folder))
-    each = round(min(sizes) * _RUN_SHARE)
+    outcomes: dict[int, list[_Measured]] = {}
     with (
         Store(place, indexes=True) as store,
         systems.processor(broker.bootstrap, topics, store, place, port) as processor,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as api,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=_ANSWER_SECONDS) as api,
     ):
+        pipeline = _Pipeline(broker, topics, store, processor, api, events(traces(folder)))
         for size in sorted(sizes):
-            while (missing := size - store.events()) > 0:
-                note(f"growth to {size:,}: {store.events():,} stored")
-                send(broker.bootstrap, topics, list(islice(stream, min(missing, _CHUNK_EVENTS))))
-                store.watch(size - missing + min(missing, _CHUNK_EVENTS), processor)
-            ingest[size], cpu[size], cost[size] = [], [], []
+            pipeline.grow(size, note)
+            outcomes[size] = []
             for number in range(1, RUNS + 1):
                 note(f"run {number} of {RUNS}: at {size:,}")
-                batch = list(islice(stream, each))
-                before = processor.used()
-                stored = store.events()
-                send(broker.bootstrap, topics, batch)
-                samples = store.watch(stored + each, processor)
-                ingest[size].append(_MICROSECONDS / rate(samples))
-                cpu[size].append((processor.used().cpu_seconds - before.cpu_seconds) / each * _MICROSECONDS)
-                cost[size].append(_ask_cost(api))
-    smallest = min(sizes)
+                outcomes[size].append(pipeline.measure())
+    smallest, *others = sorted(sizes)
     return [
-        compare(f"growth-{what}-{size}", unit, values[size], values[smallest])
-        for size in sorted(sizes)[1:]
-        for what, unit, values in (
-            ("ingest", "µs an event", ingest),
-            ("cpu", "CPU µs an event", cpu),
-            ("cost", "ms", cost),
+        compare(
+            f"growth-{what}-{size}",
+            unit,
+            [getattr(run, what) for run in outcomes[size]],
+            [getattr(run, what) for run in outcomes[smallest]],
         )
+        for size in others
+        for what, unit in _UNITS.items()
     ]
-
-
-def _ask_cost(api: httpx.Client) -> float:
-    """Milliseconds of one answer that is computed anew."""
-    time.sleep(_BETWEEN_QUESTIONS_SECONDS)
-    started = time.perf_counter()
-    api.get("/cost").raise_for_status()
-    return (time.perf_counter() - started) * 1000

@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from bench.processes import BenchError
+
 RUNS = 5
 
 # Tells the person who waits what is being done.
@@ -53,7 +55,7 @@ def rate(samples: Sequence[Sample]) -> float:
     """Events a second from the first sample to the last at which not all was stored."""
     unfinished = [sample for sample in samples if sample.stored < samples[-1].stored]
     if len(unfinished) < 2:
-        raise ValueError("Everything was stored before the second look: take more events.")
+        raise BenchError("Everything was stored before the second look: take more events.")
     first, last = unfinished[0], unfinished[-1]
     return (last.stored - first.stored) / (last.moment - first.moment)
 

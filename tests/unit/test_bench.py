@@ -8,6 +8,7 @@ import pytest
 
 from bench.events import events, traces
 from bench.ingest import Load
+from bench.processes import BenchError
 from bench.results import Sample, compare, percentile, rate, write
 
 
@@ -35,7 +36,7 @@ def test_a_rate_ends_with_the_last_look_at_an_unfinished_store() -> None:
 
 
 def test_a_rate_needs_two_looks() -> None:
-    with pytest.raises(ValueError, match="take more events"):
+    with pytest.raises(BenchError, match="take more events"):
         rate([Sample(1.0, 0), Sample(2.0, 500)])
 
 
