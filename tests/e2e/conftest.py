@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from .runner import play
+
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
     "LAB_NAME": "e2e",
@@ -26,6 +28,17 @@ def lab() -> Iterator[None]:
     lab_command("up")
     yield
     lab_command("down")
+
+
+@pytest.fixture(scope="session")
+def converged() -> None:
+    """site.yml has run."""
+    play("site.yml").must_pass()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The main job comes first: it starts on fresh machines."""
+    items.sort(key=lambda item: item.path.name != "test_site.py")
 
 
 def lab_command(*arguments: str) -> None:

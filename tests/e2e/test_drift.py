@@ -1,0 +1,72 @@
+"""What somebody changed by hand is found by scripts/drift.sh; site.yml puts it right. Tests run in order."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from .runner import ROOT, play
+
+pytestmark = pytest.mark.usefixtures("converged")
+
+OnMachine = Callable[..., str]
+DROP_INDEX = (
+    "import pymongo; pymongo.MongoClient()['gpu_token']['token_usage'].drop_index([('model', 1), ('ts', 1)])"
+)
+START = "Start the container, or replace it if its settings changed"
+
+
+def drift() -> subprocess.CompletedProcess[str]:
+    """What scripts/drift.sh finds in the lab."""
+    return subprocess.run(["scripts/drift.sh", "lab"], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def found(output: str) -> set[tuple[str, str]]:
+    """Machine and task of each change that a dry run would make."""
+    changes, task = set(), ""
+    for line in output.splitlines():
+        if heading := re.match(r"TASK \[(.+)\] \**$", line):
+            task = heading[1]
+        elif changed := re.match(r"changed: \[(.+?)\]", line):
+            changes.add((changed[1], task))
+    return changes
+
+
+def test_what_was_changed_by_hand_is_found(on_machine: OnMachine) -> None:
+    on_machine("processor-1", "sh", "-c", "echo '# by hand' >> /opt/gpu-token/processor/compose.yml")
+    on_machine("producers-1", "docker", "stop", "producers")
+    on_machine("mongo-1", "python3", "-c", DROP_INDEX)
+    on_machine(
+        "kafka-1",
+        *["docker", "exec", "kafka", "/opt/kafka/bin/kafka-configs.sh", "--bootstrap-server=localhost:9092"],
+        *["--alter", "--topic=token.usage.v1", "--add-config=retention.ms=60000"],
+    )
+    done = drift()
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert found(done.stdout) == {
+        ("processor-1", "processor : Write the compose file"),
+        ("producers-1", f"producers : {START}"),
+        ("mongo-1", "mongo : Create and replace indexes"),
+        ("kafka-1", "kafka : Create and alter topics"),
+    }
+    for difference in ("-# by hand", "retention.ms", "model"):
+        assert difference in done.stdout
+
+
+def test_stopped_services_are_drift_and_no_failure(on_machine: OnMachine) -> None:
+    stopped = ("processor", "mongo", "kafka")
+    for role in stopped:
+        on_machine(f"{role}-1", "docker", "stop", role)
+    done = drift()
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert {(f"{role}-1", f"{role} : {START}") for role in stopped} <= found(done.stdout)
+
+
+def test_a_converged_site_has_none() -> None:
+    play("site.yml").must_pass()
+    done = drift()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("drift: none\n")
