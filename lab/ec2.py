@@ -1,4 +1,4 @@
-"""The EC2 API (moto's server) and what is registered in it.
+"""The EC2 API (lab/aws_api.py) and what is registered in it.
 
 moto keeps everything in memory, so registration is a comparison with the machines that exist: run
 at any time, it brings the API in line with them.
@@ -12,7 +12,6 @@ import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef, TagTypeDef
 
 REGION = "us-east-1"
+PROGRAM = "moto_server"
+"""The name of the API's process."""
 START_SECONDS = 60
 # Every instance needs an image id; no one reads it.
 _IMAGE_ID = "ami-00000000000000000"
@@ -51,8 +52,8 @@ def ensure_server(settings: Settings, report: Report) -> None:
         return
     server.stop()
     require_port(settings)
-    program = str(Path(sys.executable).parent / "moto_server")
-    command = [program, "--host", "127.0.0.1", "--port", str(settings.ec2_port)]
+    parameters = str(settings.state / "parameters.json")
+    command = [sys.executable, "-m", "lab.aws_api", str(settings.ec2_port), parameters]
     server.start(command, lambda: answers(settings), START_SECONDS)
     report.changed(f"EC2 API at {settings.ec2_url}")
 
@@ -204,4 +205,4 @@ def answers(settings: Settings) -> bool:
 
 
 def _daemon(settings: Settings) -> Daemon:
-    return Daemon("ec2", "moto_server", settings.state)
+    return Daemon("ec2", PROGRAM, settings.state)
