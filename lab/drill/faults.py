@@ -29,7 +29,7 @@ class Fault:
     times: int = 1
     restarts: bool = True
     outage_seconds: float = 0
-    events_per_second: float = 250
+    events_per_second: float = 150
     processors: int = 1
 
     poison_share: float = _POISON_SHARE
@@ -93,7 +93,6 @@ FAULTS: tuple[Fault | Flood, ...] = (
         "broker-down-for-two-minutes",
         lambda site, _: _stop_and_start(site.broker, AWAY_SECONDS),
         outage_seconds=AWAY_SECONDS,
-        events_per_second=200,
     ),
     Fault(
         "store-frozen-beyond-max-poll-interval",

@@ -9,9 +9,7 @@ from lab import shell
 from lab.settings import Settings
 
 _METRIC = "gpu_token_events_stored_total{"
-_READ_METRICS = (
-    "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8080/metrics', timeout=2).read().decode())"
-)
+_READ_METRICS = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8080/metrics', timeout=20).read().decode())"
 
 
 @dataclass(frozen=True)
@@ -52,12 +50,12 @@ class Service:
     def stored_events(self) -> int | None:
         """Of a processor: how many events it has stored since its start; None if it does not say."""
         ask = self.on_machine("docker", "exec", self.container, "python", "-c", _READ_METRICS)
-        done = shell.attempt(ask, timeout_seconds=10)
+        done = shell.attempt(ask)
         return None if done.returncode else stored_events(done.stdout.decode().splitlines())
 
     def _inspect(self, template: str) -> str:
         ask = self.on_machine("docker", "inspect", f"--format={template}", self.container)
-        return shell.attempt(ask, timeout_seconds=10).stdout.decode().strip()
+        return shell.attempt(ask).stdout.decode().strip()
 
 
 def stored_events(metrics: Sequence[str]) -> int:

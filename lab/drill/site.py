@@ -84,7 +84,10 @@ class Site:
         def grows() -> bool:
             nonlocal last
             now = self._stored_events()
-            growing = last is not None and now is not None and now > last
+            if now is None:
+                return False
+            growing = last is not None and now > last
+            # Less than before where a processor has been started anew.
             last = now
             return growing
 
