@@ -9,7 +9,10 @@ from lab import shell
 from lab.settings import Settings
 
 _METRIC = "gpu_token_events_stored_total{"
-_READ_METRICS = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8080/metrics', timeout=20).read().decode())"
+_READ_METRICS = """
+import urllib.request
+print(urllib.request.urlopen("http://127.0.0.1:8080/metrics", timeout=20).read().decode())
+"""
 
 
 @dataclass(frozen=True)
