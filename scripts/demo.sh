@@ -29,4 +29,4 @@ ansible-playbook playbooks/verify.yml -e "verify_expected_events=$rows verify_ex
 say "Done: the pipeline is up and its totals are exact"
 lab status
 address=$(ansible-inventory --host processor-1 | jq -r .ansible_host)
-echo "Dashboard: http://$address:8080/   checks: build/verify.json   a shell: lab ssh kafka-1   remove it all: make demo-down"
+echo "Dashboard: http://$address:8080/ (its token: make api-token)   checks: build/verify.json   a shell: lab ssh kafka-1   remove it all: make demo-down"

@@ -43,6 +43,7 @@ def play(
     limit: str | None = None,
     tags: str | None = None,
     check: bool = False,
+    verbosity: int = 0,
     **variables: Any,
 ) -> Play:
     """Run `playbook` against the environment named by LAB_NAME."""
@@ -60,6 +61,7 @@ def play(
             tags=tags,
             cmdline=" ".join(options),
             extravars=variables,
+            verbosity=verbosity or None,
             envvars={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
             quiet=True,
         )

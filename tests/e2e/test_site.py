@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -170,8 +171,52 @@ def api() -> str:
     return f"http://{host['ansible_host']}:8080"
 
 
-@pytest.mark.parametrize("path", ["/gpu/info", "/usage", "/cost", "/throughput", "/health", "/metrics", "/"])
-def test_operator_reads_the_api(path: str, api: str) -> None:
+@pytest.fixture(scope="module")
+def token() -> str:
+    """The API's token, as the operator asks for it."""
+    command = ["make", "-s", "api-token"]
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout.split()[-1]
+
+
+@pytest.mark.parametrize("path", ["/gpu/info", "/usage", "/cost", "/throughput"])
+def test_operator_reads_the_api(path: str, api: str, token: str) -> None:
+    request = urllib.request.Request(f"{api}{path}", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 200
+        assert answer.read()
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{api}{path}", timeout=10)
+
+
+@pytest.mark.parametrize("path", ["/health", "/metrics", "/"])
+def test_operator_needs_no_token_for_health_metrics_and_the_page(path: str, api: str) -> None:
     with urllib.request.urlopen(f"{api}{path}", timeout=10) as answer:
         assert answer.status == 200
         assert answer.read()
+
+
+def test_the_token_is_shown_nowhere(token: str, on_machine: OnMachine) -> None:
+    """A run that writes it, one that asks with it, and what the engine tells of the container."""
+    on_machine("processor-1", "rm", "/opt/gpu-token/processor/secrets/api-token")
+    run = play("site.yml", limit="processor-1", tags="processor", verbosity=3).must_pass()
+    assert "Write the API's token" in run.changed["processor-1"]
+    shown = run.stdout + play("playbooks/verify.yml", verbosity=3).must_pass().stdout
+    shown += on_machine("processor-1", "docker", "inspect", "processor")
+    shown += on_machine("processor-1", "sh", "-c", "docker logs processor 2>&1; ps -ef")
+    assert token not in shown
+
+
+def test_another_token_replaces_the_processor_alone(
+    token: str, api: str, container_ids: ContainerIds
+) -> None:
+    before = container_ids()
+    other = token[::-1]
+    vault = {"secrets_store": "vault", "fleet_secrets": {"api_token": other}}
+    run = play("site.yml", **vault).must_pass()
+    assert set(run.changed) == {"processor-1"}
+    after = container_ids()
+    assert {name for name in after if after[name] != before[name]} == {"processor"}
+    request = urllib.request.Request(f"{api}/usage", headers={"Authorization": f"Bearer {other}"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 200
+    play("site.yml", tags="processor").must_pass()

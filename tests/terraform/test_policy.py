@@ -72,6 +72,9 @@ DATA_ACTIONS = {
 
 INVENTORY_ACTIONS = {"amazon.aws.aws_ec2": "ec2:DescribeInstances"}
 HOST_KEY_ACTIONS = "ec2:GetConsoleOutput"  # terraform/known_hosts.py
+# playbooks/secrets.yml: the lookup, then the module, which looks at what it made.
+SECRET_ACTIONS = """ssm:GetParametersByPath ssm:GetParameter ssm:PutParameter ssm:DescribeParameters
+    ssm:ListTagsForResource"""
 SESSION_ACTIONS = "ssm:StartSession ssm:ResumeSession ssm:TerminateSession"
 STATE_ACTIONS = "s3:ListBucket s3:GetObject s3:PutObject s3:DeleteObject"
 
@@ -107,9 +110,11 @@ def test_the_deployer_may_do_what_terraform_does_and_no_more() -> None:
     assert granted("deploy.json") == actions(*RESOURCE_ACTIONS.values(), *DATA_ACTIONS.values())
 
 
-def test_the_operator_may_read_inventory_and_host_keys_and_open_sessions() -> None:
+def test_the_operator_may_read_inventory_and_host_keys_keep_secrets_and_open_sessions() -> None:
     plugin = yaml.safe_load((ROOT / "inventories/aws/aws_ec2.yml").read_text())["plugin"]
-    assert granted("operate.json") == actions(INVENTORY_ACTIONS[plugin], HOST_KEY_ACTIONS, SESSION_ACTIONS)
+    assert granted("operate.json") == actions(
+        INVENTORY_ACTIONS[plugin], HOST_KEY_ACTIONS, SECRET_ACTIONS, SESSION_ACTIONS
+    )
 
 
 def test_the_backend_may_do_what_it_does() -> None:

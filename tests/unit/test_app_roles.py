@@ -31,6 +31,7 @@ def variables(role: str, **settings: Any) -> dict[str, Any]:
         "groups": {"kafka": ["kafka-2", "kafka-1"], "mongo": ["mongo-1"]},
         "hostvars": HOSTS,
         "inventory_hostname": f"{role}-1",
+        "fleet_secrets": {"api_token": "x" * 32},
         "app_image_reference": f"gpu-token/{role}:0123456789ab",
         **settings,
     }
@@ -68,6 +69,8 @@ def test_processor_role_has_the_processors_defaults() -> None:
         kafka_bootstrap="10.0.1.10:9092,10.0.1.11:9092",
         mongo_url="mongodb://10.0.1.20:27017",
         consumer_instance_id="processor-1",
+        api_access="token",
+        api_token_file="/run/secrets/api-token",
     )
     assert rendered == plain
 
@@ -92,6 +95,9 @@ def test_defaults_break_no_rule(role: str) -> None:
     [
         ("processor", {"groups": {"mongo": ["mongo-1"]}}, "processor_kafka_bootstrap is empty"),
         ("processor", {"groups": {"kafka": ["kafka-1"]}}, "processor_mongo_url is empty"),
+        ("processor", {"fleet_secrets": {}}, "processor_api_token has 0 characters"),
+        ("processor", {"processor_api_token": "short"}, "processor_api_token has 5 characters"),
+        ("processor", {"processor_api_requests_per_second": 0}, "processor_api_requests_per_second is 0"),
         ("processor", {"processor_source": "image"}, "processor_image is empty"),
         ("processor", {"processor_source": "git"}, "processor_git_ref is empty"),
         ("processor", {"processor_images_kept": 0}, "processor_images_kept is 0"),
@@ -114,6 +120,24 @@ def test_own_gpus_are_read_from_a_file() -> None:
     assert env("producers")["GPU_SEED"] == ""
     gpu = {"uuid": "GPU-1", "name": "H100", "gpu_index": 0}
     assert env("producers", producers_gpus=[gpu])["GPU_SEED"] == "/data/gpus.json"
+
+
+def test_the_token_is_in_its_file_alone() -> None:
+    token = "0123456789abcdefghijABCDEFGHIJkl"
+    settings = {"fleet_secrets": {"api_token": token}}
+    assert env("processor", **settings)["API_TOKEN_FILE"] == "/run/secrets/api-token"
+    assert token not in str(env("processor", **settings)) + str(service("processor", **settings))
+    assert service("processor", **settings)["volumes"] == ["./secrets:/run/secrets:ro"]
+    other = service("processor", fleet_secrets={"api_token": token[::-1]})
+    assert service("processor", **settings)["labels"] != other["labels"], "another token, another container"
+
+
+def test_an_open_api_needs_no_token() -> None:
+    settings: dict[str, Any] = {"processor_api_access": "open", "fleet_secrets": {}}
+    assert broken_rules("processor", **settings) == []
+    assert env("processor", **settings)["API_ACCESS"] == "open"
+    assert env("processor", **settings)["API_TOKEN_FILE"] == ""
+    assert "labels" not in service("processor", **settings)
 
 
 @pytest.mark.parametrize("role", ["processor", "producers"])

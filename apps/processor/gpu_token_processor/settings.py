@@ -83,7 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_access: Annotated[
         str,
         Meta(pattern="^(token|open)$", description="token, or open to let everybody in reach ask"),
-    ] = "open"
+    ] = "token"
     api_token_file: (
         Annotated[Text, Meta(description="the path of a file that holds the API's token")] | None
     ) = None
