@@ -6,9 +6,12 @@ at any time, it brings the API in line with them.
 
 from __future__ import annotations
 
+import secrets
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -24,9 +27,12 @@ from lab.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ec2.literals import InstanceTypeType
-    from mypy_boto3_ec2.type_defs import FilterTypeDef, TagTypeDef
+    from mypy_boto3_ec2.type_defs import FilterTypeDef, TagTypeDef, VolumeTypeDef
 
 REGION = "us-east-1"
+ZONE = f"{REGION}a"
+DATA_DEVICE = "/dev/sdf"
+"""The device name under which an instance's data volume is attached."""
 PROGRAM = "moto_server"
 """The name of the API's process."""
 START_SECONDS = 60
@@ -43,6 +49,15 @@ class Instance:
     address: IPv4Address
     instance_type: str
     running: bool
+
+
+@dataclass(frozen=True)
+class DataVolume:
+    """A machine's data volume, which outlives the machine."""
+
+    machine: str
+    role: str
+    size_gib: int
 
 
 def ensure_server(settings: Settings, report: Report) -> None:
@@ -86,6 +101,16 @@ def tags(project: str, environment: str, instance: Instance) -> dict[str, str]:
     return {
         "Name": instance.name,
         "Role": instance.role,
+        "Project": project,
+        "Environment": environment,
+    }
+
+
+def volume_tags(project: str, environment: str, volume: DataVolume) -> dict[str, str]:
+    """The tags that Terraform gives a data volume on AWS."""
+    return {
+        "Name": f"{volume.machine}-data",
+        "Role": volume.role,
         "Project": project,
         "Environment": environment,
     }
@@ -154,6 +179,56 @@ def terminate(ec2: EC2Client, project: str, environment: str, machine: str) -> N
         ec2.terminate_instances(InstanceIds=ids)
 
 
+def ensure_volume(ec2: EC2Client, project: str, environment: str, volume: DataVolume, report: Report) -> str:
+    """The id of a machine's data volume, made if it is not there, enlarged if it is too small.
+
+    The disk outlives the API's memory, so the volume gets the same id each time: moto draws ids
+    from a source that can be seeded.
+    """
+    labels = volume_tags(project, environment, volume)
+    found = next((raw for raw in _volumes(ec2, project, environment) if _labels(raw) == labels), None)
+    if found is not None:
+        if found["Size"] < volume.size_gib:
+            ec2.modify_volume(VolumeId=found["VolumeId"], Size=volume.size_gib)
+        return found["VolumeId"]
+    _seed(ec2, zlib.crc32(f"{environment}/{volume.machine}".encode()))
+    try:
+        made = ec2.create_volume(
+            AvailabilityZone=ZONE,
+            Size=volume.size_gib,
+            VolumeType="gp3",
+            Encrypted=True,
+            # Named, so that moto makes no key first, whose id would be drawn before the volume's.
+            KmsKeyId="alias/aws/ebs",
+            TagSpecifications=[{"ResourceType": "volume", "Tags": _tag_list(labels)}],
+        )
+    finally:
+        _seed(ec2, secrets.randbits(64))
+    report.changed(f"{volume.machine}: data volume {made['VolumeId']}")
+    return made["VolumeId"]
+
+
+def attach_volumes(
+    ec2: EC2Client, project: str, environment: str, wanted: Iterable[DataVolume], report: Report
+) -> None:
+    """Attach each machine's data volume to its instance, and delete the volumes of machines that are gone."""
+    wanted = list(wanted)
+    instances = {machine.name: key for key, machine in registered(ec2, project, environment)}
+    ids = {ensure_volume(ec2, project, environment, volume, report): volume for volume in wanted}
+    for raw in _volumes(ec2, project, environment):
+        volume_id, holders = raw["VolumeId"], [held["InstanceId"] for held in raw["Attachments"]]
+        target = instances[ids[volume_id].machine] if volume_id in ids else None
+        if holders == [target]:
+            continue
+        for holder in holders:
+            ec2.detach_volume(VolumeId=volume_id, InstanceId=holder)
+        if target is None:
+            ec2.delete_volume(VolumeId=volume_id)
+            report.changed(f"data volume {volume_id} deleted")
+        else:
+            ec2.attach_volume(VolumeId=volume_id, InstanceId=target, Device=DATA_DEVICE)
+
+
 def _same(one: Instance, other: Instance) -> bool:
     return (one.name, one.role, one.address) == (other.name, other.role, other.address)
 
@@ -171,6 +246,7 @@ def _subnet(ec2: EC2Client, vpc: IPv4Network, subnet: IPv4Network) -> str:
     made = ec2.create_subnet(
         VpcId=vpc_id,
         CidrBlock=str(subnet),
+        AvailabilityZone=ZONE,
         TagSpecifications=[{"ResourceType": "subnet", "Tags": marks}],
     )
     return made["Subnet"]["SubnetId"]
@@ -183,16 +259,41 @@ def _launch(ec2: EC2Client, subnet_id: str, labels: dict[str, str], instance: In
         InstanceType=kind,
         MinCount=1,
         MaxCount=1,
-        SubnetId=subnet_id,
-        PrivateIpAddress=str(instance.address),
-        TagSpecifications=[
+        # The address is free again once the instance is gone: EC2's default, and not moto's.
+        NetworkInterfaces=[
             {
-                "ResourceType": "instance",
-                "Tags": [{"Key": key, "Value": value} for key, value in labels.items()],
+                "DeviceIndex": 0,
+                "SubnetId": subnet_id,
+                "PrivateIpAddress": str(instance.address),
+                "DeleteOnTermination": True,
             }
         ],
+        TagSpecifications=[{"ResourceType": "instance", "Tags": _tag_list(labels)}],
     )
     return made["Instances"][0]["InstanceId"]
+
+
+def _volumes(ec2: EC2Client, project: str, environment: str) -> list[VolumeTypeDef]:
+    filters: list[FilterTypeDef] = [
+        {"Name": "tag:Project", "Values": [project]},
+        {"Name": "tag:Environment", "Values": [environment]},
+    ]
+    pages = ec2.get_paginator("describe_volumes").paginate(Filters=filters)
+    return [raw for page in pages for raw in page["Volumes"]]
+
+
+def _labels(raw: VolumeTypeDef) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in raw["Tags"]}
+
+
+def _tag_list(labels: dict[str, str]) -> list[TagTypeDef]:
+    return [{"Key": key, "Value": value} for key, value in labels.items()]
+
+
+def _seed(ec2: EC2Client, number: int) -> None:
+    url = urllib.parse.urljoin(ec2.meta.endpoint_url, f"/moto-api/seed?a={number}")
+    with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=5):
+        pass
 
 
 def answers(settings: Settings) -> bool:

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from fleet.model import Fleet
 from lab import (
     addresses,
+    disks,
     ec2,
     engine,
     firewall,
@@ -24,6 +25,7 @@ from lab import (
     registry,
     ssh,
 )
+from lab.ec2 import DataVolume
 from lab.errors import LabError
 from lab.machines import Machine, Order
 from lab.report import Report
@@ -69,7 +71,8 @@ class Environment:
         self._firewall(existing, plan)
         registry.ensure(self.settings, self.report)
         ec2.ensure_server(self.settings, self.report)
-        self._each(missing, lambda name: self._create(name, plan[name], chosen.machine))
+        volumes = {name: self._volume_id(name) for name in missing}
+        self._each(missing, lambda name: self._create(name, plan[name], volumes[name], chosen.machine))
         self._each([name for name in wanted if name in existing], lambda name: self._heal(existing[name]))
         self._publish()
         self._each(wanted, self._reachable)
@@ -135,7 +138,7 @@ class Environment:
         ec2.terminate(ec2.client(self.settings), self.fleet.project, self.settings.name, name)
         self.report.changed(f"{name}: destroyed, its data disk kept")
         self._firewall(others, {name: address})
-        self._create(name, address, engine_image)
+        self._create(name, address, self._volume_id(name), engine_image)
         self._publish()
         self._reachable(name)
 
@@ -183,14 +186,31 @@ class Environment:
         hosts |= {name: (roles[name], address) for name, address in plan.items()}
         firewall.ensure(firewall.chains(self.settings, self.fleet, hosts), self.report)
 
-    def _create(self, name: str, address: IPv4Address, image: str) -> None:
+    def _data_volume(self, name: str, role: str) -> DataVolume | None:
+        size_gib = self.fleet.roles[role].data_disk_gib
+        return DataVolume(name, role, size_gib) if size_gib else None
+
+    def _volume_id(self, name: str) -> str | None:
+        volume = self._data_volume(name, self.fleet.machines()[name])
+        if volume is None:
+            return None
+        api = ec2.client(self.settings)
+        return ec2.ensure_volume(api, self.fleet.project, self.settings.name, volume, self.report)
+
+    def _disk(self, name: str, role: str) -> None:
+        if volume := self._data_volume(name, role):
+            disks.ensure(self.settings, name, volume.size_gib, self.report)
+
+    def _create(self, name: str, address: IPv4Address, volume_id: str | None, image: str) -> None:
         role = self.fleet.machines()[name]
         spec = self.fleet.roles[role]
-        order = Order(name, role, address, spec.memory_mib, spec.data_disk_gib is not None)
+        self._disk(name, role)
+        order = Order(name, role, address, spec.memory_mib, volume_id)
         machines.create(self.settings, order, image, self._seed(name))
         self.report.changed(f"{name}: machine at {address} with {spec.memory_mib} MiB")
 
     def _heal(self, machine: Machine) -> None:
+        self._disk(machine.name, machine.role)
         memory_mib = self.fleet.roles[machine.role].memory_mib
         if machine.memory_mib != memory_mib:
             machines.resize(self.settings, machine.name, memory_mib)
@@ -211,14 +231,12 @@ class Environment:
         self.keys.write_known_hosts(addresses)
         self.keys.write_config(addresses)
         ec2.ensure_server(self.settings, self.report)
-        ec2.register(
-            ec2.client(self.settings),
-            self.fleet.project,
-            self.settings.name,
-            (self.settings.vpc, self.settings.subnet),
-            [self._instance(machine) for machine in existing.values()],
-            self.report,
-        )
+        api, project, environment = ec2.client(self.settings), self.fleet.project, self.settings.name
+        subnets = (self.settings.vpc, self.settings.subnet)
+        instances = [self._instance(machine) for machine in existing.values()]
+        ec2.register(api, project, environment, subnets, instances, self.report)
+        volumes = [self._data_volume(machine.name, machine.role) for machine in existing.values()]
+        ec2.attach_volumes(api, project, environment, filter(None, volumes), self.report)
 
     def _instance(self, machine: Machine) -> ec2.Instance:
         kind = self.fleet.roles[machine.role].instance_type

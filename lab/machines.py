@@ -8,18 +8,20 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from pathlib import Path
 
-from lab import shell
+from lab import disks, shell
 from lab.errors import LabError
 from lab.seed import Seed
 from lab.settings import LABEL, Settings
 
 STOP_SECONDS = 20
 # Version 2 of control groups must be writable before systemd starts, and each start mounts them
-# read-only again.
-_BOOT = "/usr/local/lib/lab/writable-cgroups && exec /sbin/init"
+# read-only again. Devices in fstab are mounted here, since systemd leaves them alone in a container.
+_BOOT = "/usr/local/lib/lab/writable-cgroups && { mount --all; exec /sbin/init; }"
 _DISKS = {"docker": "/var/lib/docker", "containerd": "/var/lib/containerd"}
-_DATA_DISK = {"srv": "/srv"}
+# Where udev shows an EBS volume on EC2's machines.
+_BY_ID = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_"
 MIB = 1024 * 1024
 
 
@@ -49,7 +51,7 @@ class Order:
     role: str
     address: IPv4Address
     memory_mib: int
-    data_disk: bool
+    data_volume_id: str | None
 
 
 def listing(settings: Settings) -> dict[str, Machine]:
@@ -78,11 +80,10 @@ def _machine(container: dict[str, dict[str, object]]) -> Machine:
 
 
 def create(settings: Settings, order: Order, image: str, seed: Seed) -> None:
-    """Make a machine with empty disks, but for a data disk that is already there, and start it."""
+    """Make a machine with empty disks, but for its data disk, and start it."""
     container = settings.container(order.name)
-    _remove_volumes(settings, order.name, _DISKS)
-    disks = _DISKS | (_DATA_DISK if order.data_disk else {})
-    for purpose in disks:
+    _remove_volumes(settings, order.name)
+    for purpose in _DISKS:
         shell.run(
             [
                 "docker",
@@ -93,6 +94,10 @@ def create(settings: Settings, order: Order, image: str, seed: Seed) -> None:
                 settings.volume(order.name, purpose),
             ]
         )
+    data_disk = []
+    if order.data_volume_id:
+        by_id = _BY_ID + order.data_volume_id.replace("-", "")
+        data_disk.append(f"--device={disks.device(settings, order.name)}:{by_id}")
     labels = {
         LABEL: settings.name,
         f"{LABEL}.machine": order.name,
@@ -121,7 +126,8 @@ def create(settings: Settings, order: Order, image: str, seed: Seed) -> None:
             "--cgroupns=private",
             "--tmpfs=/run:rw,nosuid,nodev,mode=755",
             "--tmpfs=/run/lock",
-            *(f"--volume={settings.volume(order.name, purpose)}:{path}" for purpose, path in disks.items()),
+            *(f"--volume={settings.volume(order.name, purpose)}:{path}" for purpose, path in _DISKS.items()),
+            *data_disk,
             "--restart=always",
             "--stop-signal=SIGRTMIN+3",
             f"--stop-timeout={STOP_SECONDS}",
@@ -164,7 +170,9 @@ def resize(settings: Settings, machine: str, memory_mib: int) -> None:
 def remove(settings: Settings, machine: str, keep_data: bool) -> None:
     """Remove a machine and its disks; the data disk only if it is not to be kept."""
     shell.attempt(["docker", "rm", "--force", settings.container(machine)])
-    _remove_volumes(settings, machine, _DISKS if keep_data else _DISKS | _DATA_DISK)
+    _remove_volumes(settings, machine)
+    if not keep_data:
+        disks.remove(settings, machine)
 
 
 def run_in(settings: Settings, machine: str, *command: str) -> str | None:
@@ -174,25 +182,27 @@ def run_in(settings: Settings, machine: str, *command: str) -> str | None:
 
 
 def remove_leftovers(settings: Settings) -> None:
-    """Remove every volume that the environment still has."""
+    """Remove every volume and data disk that the environment still has."""
     if names := _volumes(settings):
         shell.run(["docker", "volume", "rm", *names])
+    disks.remove_all(settings)
 
 
 def require_own(settings: Settings, found: dict[str, Machine]) -> None:
-    """Refuse machines that another checkout made under the same name."""
+    """Refuse machines that another checkout made under the same name, as long as it is there.
+
+    Machines of a checkout that was removed belong to whoever comes: nobody else can take them down.
+    """
     for machine in found.values():
-        if machine.owner != str(settings.state):
+        if machine.owner != str(settings.state) and Path(machine.owner).is_dir():
             raise LabError(
                 f"the environment {settings.name} belongs to {machine.owner}: "
                 "work from there, or set LAB_NAME, LAB_SUBNET, LAB_EC2_PORT and LAB_REGISTRY_PORT."
             )
 
 
-def _remove_volumes(settings: Settings, machine: str, disks: dict[str, str]) -> None:
-    own = _volumes(settings, f"--filter=label={LABEL}.machine={machine}")
-    names = [name for purpose in disks if (name := settings.volume(machine, purpose)) in own]
-    if names:
+def _remove_volumes(settings: Settings, machine: str) -> None:
+    if names := _volumes(settings, f"--filter=label={LABEL}.machine={machine}"):
         shell.run(["docker", "volume", "rm", *names])
 
 

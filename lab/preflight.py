@@ -16,6 +16,7 @@ COMMANDS = {
     "docker-registry": "docker-registry",
     "ip": "iproute2",
     "iptables": "iptables",
+    "losetup": "mount",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
 }
@@ -36,7 +37,9 @@ def require() -> None:
         names = ", ".join(absent)
         packages = " ".join(sorted({COMMANDS[name] for name in absent}))
         raise LabError(f"missing on this computer: {names}; install with `apt-get install {packages}`.")
-    _require_overlay()
+    _require_file_system("overlay", "their root")
+    _require_file_system("xfs", "their data disks")
+    _require_loop_devices()
     _require_memory_control()
 
 
@@ -62,9 +65,18 @@ def require_bridge_filter() -> None:
         )
 
 
-def _require_overlay() -> None:
-    if "overlay" not in _text("/proc/filesystems").split() and not _load("overlay"):
-        raise LabError("the kernel has no overlay file system, which the machines need: load or build it.")
+def _require_file_system(name: str, purpose: str) -> None:
+    if name not in _text("/proc/filesystems").split() and not _load(name):
+        raise LabError(
+            f"the kernel has no {name} file system, which the machines need for {purpose}: load or build it."
+        )
+
+
+def _require_loop_devices() -> None:
+    if not Path("/dev/loop-control").exists() and not _load("loop"):
+        raise LabError(
+            "the kernel has no loop devices, which are the machines' data disks: load or build them."
+        )
 
 
 def _require_memory_control() -> None:

@@ -23,6 +23,7 @@ if [ "${1:-tools}" = lab ]; then
   need debootstrap debootstrap
   need iptables iptables
   need ip iproute2
+  need losetup mount
   need dot graphviz
   need mscgen mscgen
   need java default-jre-headless

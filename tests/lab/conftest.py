@@ -8,11 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 import yaml
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_ec2.type_defs import VolumeTypeDef
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
@@ -23,6 +27,10 @@ ENVIRONMENT = {
     # No service runs on these machines, so none of their images has to be built.
     "LAB_IMAGES": "official",
 }
+
+# A bare machine has no file system on its data disk yet.
+WRITE_DATA = "echo {text} | tee /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol* >/dev/null"
+READ_DATA = "head -n 1 /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol*"
 
 
 class Lab:
@@ -65,14 +73,9 @@ class Lab:
 
     def running_instances(self) -> dict[str, tuple[str, str]]:
         """Name -> (id, private address) of what the EC2 API calls running."""
-        ec2 = boto3.client(
-            "ec2",
-            endpoint_url=f"http://127.0.0.1:{ENVIRONMENT['LAB_EC2_PORT']}",
-            region_name="us-east-1",
-            aws_access_key_id="lab",
-            aws_secret_access_key="lab",
+        found = self._ec2().describe_instances(
+            Filters=[{"Name": "instance-state-name", "Values": ["running"]}]
         )
-        found = ec2.describe_instances(Filters=[{"Name": "instance-state-name", "Values": ["running"]}])
         return {
             tag["Value"]: (machine["InstanceId"], machine["PrivateIpAddress"])
             for reservation in found["Reservations"]
@@ -80,6 +83,26 @@ class Lab:
             for tag in machine["Tags"]
             if tag["Key"] == "Name"
         }
+
+    def data_volume(self, machine: str) -> VolumeTypeDef:
+        """The volume that the EC2 API has attached to a machine beside its own disk."""
+        (volume,) = self._ec2().describe_volumes(
+            Filters=[
+                {"Name": "attachment.instance-id", "Values": [self.running_instances()[machine][0]]},
+                {"Name": "attachment.device", "Values": ["/dev/sdf"]},
+            ]
+        )["Volumes"]
+        return volume
+
+    @staticmethod
+    def _ec2() -> EC2Client:
+        return boto3.client(
+            "ec2",
+            endpoint_url=f"http://127.0.0.1:{ENVIRONMENT['LAB_EC2_PORT']}",
+            region_name="us-east-1",
+            aws_access_key_id="lab",
+            aws_secret_access_key="lab",
+        )
 
 
 def docker(*arguments: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.conftest import ROOT, Lab, container, fleet_of_three_roles
+from tests.lab.conftest import READ_DATA, ROOT, WRITE_DATA, Lab, container, fleet_of_three_roles
 
 # bash as the first process reaps what is orphaned; when it ends, everything inside ends.
 HOLD = """
@@ -74,10 +74,10 @@ def test_an_engine_is_started_where_none_runs(alone: Lab) -> None:
 @pytest.mark.parametrize("names", ["dockerd", "dockerd containerd", "containerd-shim dockerd containerd"])
 def test_the_fleet_comes_back_after_the_engine_was_killed(alone: Lab, names: str) -> None:
     before = alone.ok("status").split("docker")[1]
-    alone.on("kafka-1", "echo kept > /srv/data; touch /root/marker")
+    alone.on("kafka-1", f"{WRITE_DATA.format(text='kept')}; touch /root/marker")
     inside(alone, KILL.format(names=names))
     assert "container engine started" in alone.ok("up")
-    assert alone.on("kafka-1", "cat /srv/data; ls /root/marker").stdout == "kept\n/root/marker\n"
+    assert alone.on("kafka-1", f"{READ_DATA}; ls /root/marker").stdout == "kept\n/root/marker\n"
     after = alone.ok("status").split("docker")[1]
     assert [line.split("│")[1:6] for line in after.splitlines()] == [
         line.split("│")[1:6] for line in before.splitlines()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.lab.conftest import ENVIRONMENT, Lab, container, docker, machine_image
+from tests.lab.conftest import ENVIRONMENT, READ_DATA, WRITE_DATA, Lab, container, docker, machine_image
 
 MACHINES = {"kafka-1", "processor-1", "producers-1", "producers-2"}
 FOREIGN = "selftest-stranger"
@@ -181,11 +181,11 @@ def test_a_half_made_machine_is_made_anew(lab: Lab) -> None:
 
 
 def test_a_fleet_whose_network_is_gone_is_made_anew(lab: Lab) -> None:
-    lab.on("kafka-1", "echo kept > /srv/data")
+    lab.on("kafka-1", WRITE_DATA.format(text="kept"))
     docker("kill", *map(container, sorted(MACHINES)))
     docker("network", "rm", f"gpu-token-{ENVIRONMENT['LAB_NAME']}")
     lab.ok("up")
-    assert lab.on("kafka-1", "cat /srv/data").stdout == "kept\n"
+    assert lab.on("kafka-1", READ_DATA).stdout == "kept\n"
     assert "nothing to change" in lab.ok("up")
 
 
@@ -213,7 +213,7 @@ def test_a_reboot_brings_the_machine_back_with_its_disk(lab: Lab) -> None:
 
 
 def test_a_replaced_machine_keeps_its_data_disk_alone(lab: Lab) -> None:
-    lab.on("kafka-1", "echo kept > /srv/data; touch /root/marker /var/lib/docker/marker")
+    lab.on("kafka-1", f"{WRITE_DATA.format(text='kept')}; touch /root/marker /var/lib/docker/marker")
     known_hosts = (lab.state / "ssh" / "known_hosts").read_text()
     (instance_id, address) = lab.running_instances()["kafka-1"]
     lab.ok("replace", "kafka-1")
@@ -221,11 +221,55 @@ def test_a_replaced_machine_keeps_its_data_disk_alone(lab: Lab) -> None:
     assert new_instance_id != instance_id
     assert new_address != address
     assert (lab.state / "ssh" / "known_hosts").read_text() != known_hosts
-    assert lab.on("kafka-1", "cat /srv/data").stdout == "kept\n"
+    assert lab.on("kafka-1", READ_DATA).stdout == "kept\n"
     assert lab.on("kafka-1", "ls /root/marker /var/lib/docker/marker 2>/dev/null").stdout == ""
     listen(lab, "kafka-1", 9092)
     assert within(10, lab, "processor-1", f"{CONNECT} {new_address} 9092")
     assert "nothing to change" in lab.ok("up")
+
+
+def test_a_data_disk_is_an_attached_volume(lab: Lab) -> None:
+    volume_id = lab.data_volume("kafka-1")["VolumeId"]
+    found = lab.on("kafka-1", "ls /dev/disk/by-id").stdout.strip()
+    assert found == f"nvme-Amazon_Elastic_Block_Store_{volume_id.replace('-', '')}"
+    assert lab.on("processor-1", "ls /dev/disk").returncode != 0
+
+
+def test_a_data_disk_keeps_its_id_and_data_when_the_api_and_the_loop_device_are_lost(lab: Lab) -> None:
+    before = lab.data_volume("kafka-1")["VolumeId"]
+    lab.on("kafka-1", WRITE_DATA.format(text="kept"))
+    docker("kill", container("kafka-1"))
+    os.kill(daemon_pid(lab, "ec2"), signal.SIGKILL)
+    loops = loop_devices()
+    subprocess.run(["losetup", "--detach", *loops], check=True)
+    Path("/dev/gpu-token-lab/selftest/kafka-1").unlink()
+    lab.ok("up")
+    assert lab.data_volume("kafka-1")["VolumeId"] == before
+    assert lab.on("kafka-1", READ_DATA).stdout == "kept\n"
+    assert "nothing to change" in lab.ok("up")
+
+
+def loop_devices() -> list[str]:
+    """The loop devices of the environment."""
+    lines = subprocess.run(
+        ["losetup", "--noheadings", "--output=NAME,BACK-FILE"], text=True, capture_output=True, check=True
+    ).stdout.splitlines()
+    return [line.split()[0] for line in lines if "/gpu-token-lab/selftest/" in line]
+
+
+def test_a_data_disk_grows_with_the_fleet_file_and_does_not_shrink(lab: Lab) -> None:
+    size = "blockdev --getsize64 /dev/disk/by-id/nvme-*"
+    gib = lab.data_volume("kafka-1")["Size"]
+    lab.change_fleet(kafka={"data_disk_gib": gib + 5})
+    assert f"kafka-1: data disk grown to {gib + 5} GiB" in lab.ok("up")
+    assert lab.on("kafka-1", size).stdout.strip() == str((gib + 5) * 2**30)
+    assert lab.data_volume("kafka-1")["Size"] == gib + 5
+    assert "nothing to change" in lab.ok("up")
+    lab.change_fleet(kafka={"data_disk_gib": gib})
+    done = lab.run("up")
+    assert done.returncode == 1
+    assert f"kafka-1's data disk has {gib + 5} GiB and cannot shrink to {gib}" in done.stdout
+    lab.change_fleet(kafka={"data_disk_gib": gib + 5})
 
 
 def test_the_fleet_shrinks_and_grows_with_its_file(lab: Lab) -> None:
@@ -277,6 +321,8 @@ def test_down_leaves_nothing_and_nobody_else_notices(lab: Lab) -> None:
         with pytest.raises(AssertionError, match="does not run"):
             daemon_pid(lab, name)
     assert not lab.state.exists()
+    assert loop_devices() == []
+    assert not any(Path(folder, "gpu-token-lab", "selftest").exists() for folder in ("/dev", "/var/lib"))
     assert docker("inspect", "--format={{.State.Running}}", FOREIGN) == "true"
     assert FOREIGN in docker("network", "ls", "--format={{.Name}}")
     assert "nothing to change" in lab.ok("down")

@@ -125,8 +125,19 @@ def test_data_volumes_stand_apart_from_their_machines(fleet: Resources) -> None:
     volumes = of_type(fleet, "aws_ebs_volume")
     assert {values["tags"]["Name"]: values["size"] for values in volumes} == wanted
     assert all(values["encrypted"] and values["type"] == "gp3" for values in volumes)
-    attached = {values["volume_id"] for values in of_type(fleet, "aws_volume_attachment")}
-    assert attached == {values["id"] for values in volumes}
+    attachments = of_type(fleet, "aws_volume_attachment")
+    assert {values["volume_id"] for values in attachments} == {values["id"] for values in volumes}
+
+
+def test_data_volumes_are_those_that_the_lab_registers(fleet: Resources) -> None:
+    volumes = {values["id"]: values for values in of_type(fleet, "aws_ebs_volume")}
+    machines = {values["id"]: values["tags"]["Name"] for values in of_type(fleet, "aws_instance")}
+    for attachment in of_type(fleet, "aws_volume_attachment"):
+        machine, volume = machines[attachment["instance_id"]], volumes[attachment["volume_id"]]
+        role = FLEET.machines()[machine]
+        registered = ec2.DataVolume(machine, role, volume["size"])
+        assert volume["tags"] == ec2.volume_tags(FLEET.project, ENVIRONMENT, registered)
+        assert attachment["device_name"] == ec2.DATA_DEVICE
 
 
 def test_everything_that_can_be_tagged_is_found_by_its_tags(fleet: Resources) -> None:

@@ -1,5 +1,6 @@
 """Registration in the EC2 API."""
 
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
@@ -8,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
-from moto import mock_aws
+from moto.server import ThreadedMotoServer
 
 from lab import ec2
-from lab.ec2 import Instance
+from lab.ec2 import DataVolume, Instance
 from lab.report import Report
 
 if TYPE_CHECKING:
@@ -21,14 +22,35 @@ ROOT = Path(__file__).parents[2]
 NETWORK = (IPv4Network("10.0.0.0/16"), IPv4Network("10.0.1.0/24"))
 KAFKA = Instance("kafka-1", "kafka", IPv4Address("10.0.1.10"), "t3.small", running=True)
 MONGO = Instance("mongo-1", "mongo", IPv4Address("10.0.1.11"), "t3.small", running=True)
+KAFKA_DATA = DataVolume("kafka-1", "kafka", 20)
+MONGO_DATA = DataVolume("mongo-1", "mongo", 20)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
 
 
 @pytest.fixture
-def api() -> Iterator["EC2Client"]:
-    with mock_aws():
-        yield boto3.client(
-            "ec2", region_name=ec2.REGION, aws_access_key_id="test", aws_secret_access_key="test"
-        )
+def api(url: str) -> "EC2Client":
+    """An API that knows nothing, as after a start."""
+    forget(url)
+    return boto3.client(
+        "ec2",
+        endpoint_url=url,
+        region_name=ec2.REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+
+
+def forget(url: str) -> None:
+    """Empty the API's memory."""
+    with urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST")):
+        pass
 
 
 def register(api: "EC2Client", *wanted: Instance) -> dict[str, tuple[str, bool]]:
@@ -80,6 +102,14 @@ def test_a_machine_that_is_gone_is_terminated(api: "EC2Client") -> None:
     assert list(register(api, MONGO)) == ["mongo-1"]
 
 
+def test_the_address_of_a_machine_that_is_gone_is_free(api: "EC2Client") -> None:
+    register(api, KAFKA, MONGO)
+    register(api, replace(KAFKA, address=IPv4Address("10.0.1.12")), MONGO)
+    moved = replace(MONGO, address=KAFKA.address)
+    register(api, replace(KAFKA, address=IPv4Address("10.0.1.12")), moved)
+    assert moved in [instance for _, instance in ec2.registered(api, "gpu-token", "lab")]
+
+
 def test_another_size_is_the_same_instance(api: "EC2Client") -> None:
     before = register(api, KAFKA)
     assert register(api, replace(KAFKA, instance_type="t3.medium")) == before
@@ -90,3 +120,85 @@ def test_other_environments_are_left_alone(api: "EC2Client") -> None:
     ec2.register(api, "gpu-token", "other", NETWORK, [KAFKA], Report())
     register(api)
     assert len(ec2.registered(api, "gpu-token", "other")) == 1
+
+
+def attach(api: "EC2Client", *wanted: DataVolume) -> None:
+    ec2.attach_volumes(api, "gpu-token", "lab", wanted, Report())
+
+
+def attached(api: "EC2Client") -> dict[str, list[tuple[str, str]]]:
+    """Volume id -> (instance, device) of each attachment, of all volumes but the machines' own disks."""
+    volumes = api.describe_volumes(Filters=[{"Name": "tag:Project", "Values": ["gpu-token"]}])["Volumes"]
+    return {
+        volume["VolumeId"]: [(held["InstanceId"], held["Device"]) for held in volume["Attachments"]]
+        for volume in volumes
+    }
+
+
+def test_a_data_volume_is_attached_to_its_machine(api: "EC2Client") -> None:
+    (instance_id, _) = register(api, KAFKA, MONGO)["kafka-1"]
+    attach(api, KAFKA_DATA)
+    ((volume_id, holders),) = attached(api).items()
+    assert holders == [(instance_id, "/dev/sdf")]
+    volume = api.describe_volumes(VolumeIds=[volume_id])["Volumes"][0]
+    assert (volume["Size"], volume["VolumeType"], volume["Encrypted"]) == (20, "gp3", True)
+    mapped = api.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+    assert ("/dev/sdf", volume_id) in [
+        (device["DeviceName"], device["Ebs"]["VolumeId"]) for device in mapped["BlockDeviceMappings"]
+    ]
+
+
+def test_a_second_attachment_changes_nothing(api: "EC2Client") -> None:
+    register(api, KAFKA, MONGO)
+    attach(api, KAFKA_DATA, MONGO_DATA)
+    before = attached(api)
+    attach(api, KAFKA_DATA, MONGO_DATA)
+    assert attached(api) == before
+    assert len(before) == 2
+
+
+def test_a_replaced_machine_gets_the_volume_of_the_old_one(api: "EC2Client") -> None:
+    register(api, KAFKA)
+    attach(api, KAFKA_DATA)
+    (volume_id,) = attached(api)
+    (instance_id, _) = register(api, replace(KAFKA, address=IPv4Address("10.0.1.12")))["kafka-1"]
+    attach(api, KAFKA_DATA)
+    assert attached(api) == {volume_id: [(instance_id, "/dev/sdf")]}
+
+
+def test_a_volume_keeps_its_id_when_the_api_forgets(api: "EC2Client", url: str) -> None:
+    """A reboot of the computer ends the API and not the disks."""
+    instances, volumes = [], []
+    for _ in range(2):
+        forget(url)
+        instances.append(register(api, KAFKA, MONGO))
+        attach(api, KAFKA_DATA, MONGO_DATA)
+        volumes.append(sorted(attached(api)))
+    assert volumes[0] == volumes[1]
+    ids = [machine_id for known in instances for machine_id, _ in known.values()]
+    assert len(set(ids)) == len(ids), "the volumes' seed must not make other ids come again"
+
+
+def test_environments_have_volumes_of_their_own(api: "EC2Client") -> None:
+    ids = {
+        ec2.ensure_volume(api, "gpu-token", environment, KAFKA_DATA, Report())
+        for environment in ("lab", "e2e")
+    }
+    assert len(ids) == 2
+
+
+def test_a_larger_disk_is_the_same_volume(api: "EC2Client") -> None:
+    register(api, KAFKA)
+    attach(api, KAFKA_DATA)
+    before = attached(api)
+    attach(api, replace(KAFKA_DATA, size_gib=30))
+    assert attached(api) == before
+    assert api.describe_volumes(VolumeIds=list(before))["Volumes"][0]["Size"] == 30
+
+
+def test_the_volume_of_a_machine_that_is_gone_is_deleted(api: "EC2Client") -> None:
+    register(api, KAFKA, MONGO)
+    attach(api, KAFKA_DATA, MONGO_DATA)
+    register(api, MONGO)
+    attach(api, MONGO_DATA)
+    assert len(attached(api)) == 1
