@@ -12,6 +12,9 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
+from lab import ec2
+from lab.report import Report
+
 ROOT = Path(__file__).parents[2]
 LAB = ROOT / "inventories/lab/aws_ec2.yml"
 AWS = ROOT / "inventories/aws/aws_ec2.yml"
@@ -26,19 +29,19 @@ def ec2_port() -> Iterator[int]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     _, port = server.get_host_and_port()
-    ec2 = boto3.client(
+    api = boto3.client(
         "ec2",
         endpoint_url=f"http://127.0.0.1:{port}",
         region_name="us-east-1",
         aws_access_key_id="test",
         aws_secret_access_key="test",
     )
-    vpc_id = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    subnet_id = ec2.create_subnet(VpcId=vpc_id, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+    vpc_id = api.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet_id = api.create_subnet(VpcId=vpc_id, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
 
     def run(ip: str, tags: Mapping[str, str], public: bool = False) -> str:
         """Start an instance; returns its id."""
-        instance = ec2.run_instances(
+        instance = api.run_instances(
             ImageId="ami-12c6146b",
             MinCount=1,
             MaxCount=1,
@@ -65,7 +68,7 @@ def ec2_port() -> Iterator[int]:
             address = ip if environment == "lab" else f"{ip[:-1]}{len(environment)}"
             run(address, {**common, "Role": role, "Name": f"{role}-1"}, public=environment == "dev")
     stopped = run("10.0.1.50", {"Project": PROJECT, "Environment": "lab", "Role": "kafka", "Name": "kafka-9"})
-    ec2.stop_instances(InstanceIds=[stopped])
+    api.stop_instances(InstanceIds=[stopped])
     run("10.0.1.60", {"Project": "another", "Environment": "lab", "Role": "kafka", "Name": "stranger-1"})
     run("10.0.1.70", {"Project": PROJECT, "Environment": "nameless", "Role": "kafka"})
     yield port
@@ -202,6 +205,26 @@ def test_a_group_without_machines_stops_the_play(ec2_port: int, environment: str
     said = " ".join(done.stdout.split())
     assert f"has no running machine in the group {missing}: start one (lab up, or terraform apply)" in said
     assert "PLAY [Preflight of every role]" not in done.stdout
+
+
+def test_data_volume_is_the_one_that_is_attached_beside_the_machines_own_disk(ec2_port: int) -> None:
+    url = f"http://127.0.0.1:{ec2_port}"
+    api = boto3.client(
+        "ec2",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    disk = ec2.DataVolume("kafka-1", "kafka", 20)
+    ec2.attach_volumes(api, PROJECT, "lab", [disk], Report())
+    volume_id = ec2.ensure_volume(api, PROJECT, "lab", disk, Report())
+    for listing in (
+        inventory("lab", LAB_EC2_PORT=str(ec2_port)),
+        inventory("aws", AWS_URL=url, FLEET_ENVIRONMENT="lab", **CREDENTIALS),
+    ):
+        ids = {host: plain(of["data_volume_id"]) for host, of in listing["_meta"]["hostvars"].items()}
+        assert ids == {"kafka-1": volume_id, "mongo-1": "", "processor-1": "", "producers-1": ""}
 
 
 def test_api_that_does_not_answer_stops_the_run() -> None:

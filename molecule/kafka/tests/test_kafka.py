@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from testinfra.host import Host
 
@@ -73,6 +74,43 @@ def test_the_data_directory_of_root_was_given_to_the_broker(host: Host) -> None:
     with host.sudo():
         assert host.file(DATA).uid == 1000
         assert host.file(f"{DATA}/meta.properties").uid == 1000
+
+
+def test_the_data_lies_on_the_volume(host: Host) -> None:
+    mounted = host.mount_point("/srv")
+    assert mounted.filesystem == "xfs"
+    assert mounted.device.startswith("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol")
+
+
+def test_docker_waits_for_the_volume_at_boot_and_the_boot_does_not(host: Host) -> None:
+    """What systemd makes of fstab where it may look at devices, which it may not in a container."""
+    generator = "/usr/lib/systemd/system-generators/systemd-fstab-generator"
+    units = "/run/fstab-units"
+    with host.sudo():
+        host.check_output(f"mkdir {units}")
+        host.check_output(
+            f"unshare --mount sh -c 'mount -o remount,rw /sys && {generator} {units} {units} {units}'"
+        )
+        assert "Before=docker.service" in host.check_output(f"cat {units}/srv.mount")
+        assert host.file(f"{units}/docker.service.requires/srv.mount").exists
+        assert not host.file(f"{units}/local-fs.target.requires/srv.mount").exists
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"data_volume_id": "vol-00000000000000000"}, "attach that volume to it"),
+        ({"data_volume_file_system": "ext4"}, "holds xfs; only an empty volume is formatted"),
+    ],
+)
+def test_a_wrong_volume_is_refused_and_left_alone(
+    host: Host, variables: dict[str, str], sentence: str
+) -> None:
+    before = end_offset(host)
+    run = converge(**variables)
+    assert run.returncode != 0
+    assert sentence in " ".join(run.stdout.split())
+    assert end_offset(host) == before
 
 
 def test_heap_and_container_are_limited(host: Host) -> None:
