@@ -54,12 +54,13 @@ def drill(settings: Settings, names: Sequence[str], seed: int) -> bool:
             strikes = conductor.run(fault)
             progress.stop_task(bars[fault.name])
             entries += strikes
-            write(file, entries)
             times, sent, _, _, lost, duplicates, longest = _sums(strikes)
             console.print(
                 f"{fault.name} {times} times: of {sent} events {lost} lost, {duplicates} twice; "
                 f"stored again within {longest} s"
             )
+    # Only now: a file of half a drill would read like a whole one.
+    write(file, entries)
     console.print(table(entries))
     return all(entry.passed for entry in entries)
 
