@@ -156,7 +156,9 @@ class FailingProducer:
         topic = type("Topic", (), {"error": None})
         return type("Metadata", (), {"topics": {"usage": topic}})
 
-    def produce(self, topic: str, value: bytes, key: bytes, on_delivery: Callable[..., None]) -> None:
+    def produce(
+        self, topic: str, value: bytes, key: bytes, on_delivery: Callable[..., None], headers: None
+    ) -> None:
         del topic, value, key
         self.calls += 1
         if self.calls % 3:
@@ -208,4 +210,4 @@ def test_an_error_for_good_stops_the_producer_with_its_cause(failing: Sender) ->
 def test_an_event_that_the_client_refuses_is_a_sentence(kafka: MockKafka, topics: tuple[str, str]) -> None:
     sender = Sender(kafka.address, StopRequest())
     with pytest.raises(ProducerError, match=f"refuses an event for {topics[1]}"):
-        sender.send(topics[1], b"key", b"x" * 2_000_000)
+        sender.send(topics[1], b"key", b"x" * 20_000_000)

@@ -30,7 +30,6 @@ BUFFER_EVENTS = 100_000
 FLUSH_SECONDS = 180
 # How often it catches up with its rate, and prints.
 TICK_SECONDS = 0.02
-MAX_MESSAGE_BYTES = 16_777_216
 
 # Changes to an event that its topic must refuse; a change to None leaves the field out.
 CHANGES: dict[str, Fields] = {
@@ -98,10 +97,7 @@ class Load:
         self._draw = random.Random(seed)
         self._kinds = cycle(KINDS)
         self._numbers = count(1)
-        self._producer = Producer(
-            kafka_config(os.environ["KAFKA_BOOTSTRAP"], BUFFER_EVENTS)
-            | {"message.max.bytes": MAX_MESSAGE_BYTES}
-        )
+        self._producer = Producer(kafka_config(os.environ["KAFKA_BOOTSTRAP"], BUFFER_EVENTS))
         self._metrics, self._usage = os.environ["TOPIC_METRIC"], os.environ["TOPIC_TOKEN"]
         self.sent = 0
         self.stopped = False
