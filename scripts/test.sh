@@ -21,7 +21,7 @@ part() { # part NAME COMMAND...
 }
 
 part lint scripts/lint.sh
-part unit pytest -q
+part unit pytest -q -n 4 --dist loadfile
 part sbom scripts/sbom.sh
 part audit scripts/audit.sh
 part lab pytest -q tests/lab

@@ -225,6 +225,9 @@ class FakeReads:
             notes.setdefault((note["topic"], note["reason"]), []).append(note["ts"])
         return sorted(DeadLetterCount(*key, len(times), max(times)) for key, times in notes.items())
 
+    def connect(self) -> None:
+        self.ping()
+
     def ping(self) -> None:
         """See Reads."""
 

@@ -63,6 +63,10 @@ class Answers:
         self._default_price_usd = default_price_usd
         self._price_per_kwh_usd = price_per_kwh_usd
 
+    def require_store(self) -> None:
+        """Raises PyMongoError if there is no store."""
+        self._reads.connect()
+
     def usage(self, asked: Asked, of: Selection, limit: int, cursor: str | None) -> UsageAnswer:
         """Totals by model; of everything when no bound is given."""
         window = self._usage_window(asked)

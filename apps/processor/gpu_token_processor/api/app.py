@@ -43,6 +43,8 @@ from gpu_token_processor.store.reads import Selection
 _CACHE_SECONDS = 1.0
 # MongoDB is told, too, so that it ends what nobody waits for any more.
 _ANSWER_SECONDS = 30.0
+# An absent store is known sooner than that.
+_STORE_SECONDS = 3.0
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -125,7 +127,12 @@ async def _deadline() -> AsyncIterator[None]:
 
 
 def _data_routes(answers: Answers) -> APIRouter:
-    router = APIRouter(tags=["data"], dependencies=[Depends(_deadline)])
+    def store_answers() -> None:
+        # A deadline of its own: within the answer's, the driver would look for a server that long.
+        with pymongo.timeout(_STORE_SECONDS):
+            answers.require_store()
+
+    router = APIRouter(tags=["data"], dependencies=[Depends(store_answers), Depends(_deadline)])
     cache = Cache(_CACHE_SECONDS)
 
     # Not async: each runs in a thread of its own while MongoDB answers.

@@ -64,6 +64,10 @@ class Reads(Protocol):
         """Counts by topic and reason, in that order."""
         ...
 
+    def connect(self) -> None:
+        """Returns at once where a server is known, else as soon as one is found."""
+        ...
+
     def ping(self) -> None:
         """Returns if MongoDB answers."""
         ...
@@ -165,6 +169,11 @@ class MongoReads:
             DeadLetterCount(group["_id"]["topic"], group["_id"]["reason"], group["events"], group["latest"])
             for group in groups
         )
+
+    def connect(self) -> None:
+        """See Reads."""
+        if not self._database.client.nodes:
+            self.ping()
 
     def ping(self) -> None:
         """See Reads."""
