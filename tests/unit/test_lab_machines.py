@@ -27,5 +27,5 @@ def test_machines_of_another_checkout_are_left_alone(tmp_path: Path) -> None:
     machines.require_own(here, of(here.state))
     machines.require_own(here, of(there))  # that checkout was removed
     there.mkdir(parents=True)
-    with pytest.raises(LabError, match="belongs to .*there"):
+    with pytest.raises(LabError, match=r"belongs to .*there"):
         machines.require_own(here, of(there))
