@@ -29,7 +29,7 @@ for scenario in docker kafka mongo processor producers site; do
   part "molecule $scenario" molecule test -s "$scenario"
 done
 
-part e2e pytest -q tests/e2e
+part e2e pytest -q tests/e2e/test_site.py
 
 # pytest's skipped tests with their reasons, and tools that this machine does not have
 printf '\nLeft out:\n'
