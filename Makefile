@@ -13,7 +13,6 @@ ENV   ?= lab
 TRACE ?= $(wildcard ../shared/data/azure-llm-2023-code.csv)
 PLAY   = ansible-playbook -i inventories/$(ENV) $(if $(LIMIT),--limit $(LIMIT)) $(if $(TAGS),--tags $(TAGS)) $(ARGS)
 ROLES  = docker kafka mongo processor producers
-PACKAGES = lab fleet apps/contracts/gpu_token_contracts apps/processor/gpu_token_processor apps/producers/gpu_token_producers
 
 ##@ Start here
 demo: setup-lab ## lab, site.yml, a replay of real input, verification; exit 0 only if it passed

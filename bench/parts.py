@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.processes import run
 from fleet import model
-from lab.images.reference import version_numbers
+from lab.images import reference
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / "build" / "bench"
@@ -33,7 +33,7 @@ def kafka_libs() -> Path:
 def kafka_version() -> str:
     """The broker's version: that of its image in fleet.yml."""
     image = model.load(ROOT / "fleet.yml").images.kafka
-    return ".".join(map(str, version_numbers("images.kafka", image, 3)[:3]))
+    return reference.version("images.kafka", image, 3)
 
 
 def connector_libs() -> Path:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from fleet.model import FleetError, load
 from lab import engine, lock, preflight, settings, status
@@ -16,15 +15,13 @@ from lab.drill import command as fault_drill
 from lab.environment import Environment
 from lab.errors import LabError
 from lab.images.errors import ImageError
-from lab.report import Report
+from lab.report import Report, table_console
 
 app = typer.Typer(
     help="The lab: the machines of fleet.yml on this computer. LAB_NAME chooses the environment.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-TABLE_WIDTH = 110
-"""Characters; a narrower terminal wraps lines, rather than losing half of an instance id."""
 Name = Annotated[str, typer.Argument(metavar="MACHINE", help="A machine's name, for example kafka-1.")]
 
 
@@ -54,9 +51,7 @@ def show() -> None:
         lines = status.rows(environment.settings, environment.fleet)
         if not lines:
             raise LabError(f"no machine of {environment.settings.name} is up: run `lab up`.")
-        console = Console()
-        console.width = max(console.width, TABLE_WIDTH)
-        console.print(status.table(environment.settings, lines))
+        table_console().print(status.table(environment.settings, lines))
 
 
 @app.command()

@@ -27,7 +27,7 @@ from lab.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ec2.literals import InstanceTypeType
-    from mypy_boto3_ec2.type_defs import FilterTypeDef, TagTypeDef, VolumeTypeDef
+    from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef, TagTypeDef, VolumeTypeDef
 
 REGION = "us-east-1"
 ZONE = f"{REGION}a"
@@ -152,15 +152,14 @@ def register(
 def registered(ec2: EC2Client, project: str, environment: str) -> list[tuple[str, Instance]]:
     """The instances that are not terminated, with their ids."""
     filters: list[FilterTypeDef] = [
-        {"Name": "tag:Project", "Values": [project]},
-        {"Name": "tag:Environment", "Values": [environment]},
+        *_of_environment(project, environment),
         {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]},
     ]
     found = []
     for page in ec2.get_paginator("describe_instances").paginate(Filters=filters):
         for reservation in page["Reservations"]:
             for raw in reservation["Instances"]:
-                labels = {tag["Key"]: tag["Value"] for tag in raw["Tags"]}
+                labels = _labels(raw)
                 instance = Instance(
                     name=labels["Name"],
                     role=labels["Role"],
@@ -274,15 +273,18 @@ def _launch(ec2: EC2Client, subnet_id: str, labels: dict[str, str], instance: In
 
 
 def _volumes(ec2: EC2Client, project: str, environment: str) -> list[VolumeTypeDef]:
-    filters: list[FilterTypeDef] = [
-        {"Name": "tag:Project", "Values": [project]},
-        {"Name": "tag:Environment", "Values": [environment]},
-    ]
-    pages = ec2.get_paginator("describe_volumes").paginate(Filters=filters)
+    pages = ec2.get_paginator("describe_volumes").paginate(Filters=_of_environment(project, environment))
     return [raw for page in pages for raw in page["Volumes"]]
 
 
-def _labels(raw: VolumeTypeDef) -> dict[str, str]:
+def _of_environment(project: str, environment: str) -> list[FilterTypeDef]:
+    return [
+        {"Name": "tag:Project", "Values": [project]},
+        {"Name": "tag:Environment", "Values": [environment]},
+    ]
+
+
+def _labels(raw: InstanceTypeDef | VolumeTypeDef) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in raw["Tags"]}
 
 

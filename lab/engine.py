@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from lab import shell
 from lab.daemon import Daemon
 from lab.errors import LabError
 from lab.report import Report
+from lab.waiting import until
 
 START_SECONDS = 60
 STOP_SECONDS = 60
@@ -28,7 +28,7 @@ def ensure(folder: Path, report: Report) -> None:
     if answers():
         return
     if running := stale_or_running("dockerd"):
-        _await(running)
+        until(answers, f"dockerd runs (process {running}) but does not answer", START_SECONDS, "restart it")
         return
     # dockerd reuses a containerd that a killed engine left alive, but trusts the pid files blindly.
     stale_or_running("containerd")
@@ -67,16 +67,6 @@ def stale_or_running(program: str) -> int | None:
         pass
     path.unlink(missing_ok=True)
     return None
-
-
-def _await(pid: int) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not answers():
-        if time.monotonic() > deadline:
-            raise LabError(
-                f"dockerd runs (process {pid}) but does not answer within {START_SECONDS} s: restart it."
-            )
-        time.sleep(0.5)
 
 
 def _daemon(folder: Path) -> Daemon:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
@@ -32,6 +31,7 @@ from lab.report import Report
 from lab.seed import Seed
 from lab.settings import Settings
 from lab.ssh import Answer
+from lab.waiting import until
 
 BOOT_SECONDS = 120
 
@@ -115,11 +115,11 @@ class Environment:
     def reboot(self, name: str) -> None:
         """Reboot a machine from inside, and wait until it is back."""
         before = self.running(name)
-        # The connection breaks with the machine, so the command's own status says nothing.
-        machines.run_in(self.settings, name, "systemctl", "reboot")
-        _wait(
+        machines.reboot(self.settings, name)
+        until(
             lambda: self.machine(name).running and self.machine(name).started_at != before.started_at,
             f"{name} did not restart",
+            BOOT_SECONDS,
         )
         self.report.changed(f"{name}: rebooted")
         self._reachable(name)
@@ -246,12 +246,12 @@ class Environment:
         """Wait until a machine lets the operator in; give it its keys again if it will not."""
         address = self.machine(name).address
         silent = f"{name} does not answer on SSH at {address}"
-        _wait(lambda: self.keys.knock(address) is not Answer.SILENT, silent)
+        until(lambda: self.keys.knock(address) is not Answer.SILENT, silent, BOOT_SECONDS)
         if self.keys.knock(address) is Answer.REFUSED:
             machines.give(self.settings, name, self._seed(name))
             machines.run_in(self.settings, name, "systemctl", "restart", "ssh")
             self.report.changed(f"{name}: given its keys again")
-            _wait(lambda: self.keys.knock(address) is Answer.WELCOME, silent)
+            until(lambda: self.keys.knock(address) is Answer.WELCOME, silent, BOOT_SECONDS)
 
     def _seed(self, name: str) -> Seed:
         return Seed(self.keys.operator_public(), *self.keys.host_key(name))
@@ -260,11 +260,3 @@ class Environment:
     def _each(names: Iterable[str], work: Callable[[str], None]) -> None:
         with ThreadPoolExecutor(max_workers=4) as pool:
             list(pool.map(work, names))
-
-
-def _wait(condition: Callable[[], bool], failure: str) -> None:
-    deadline = time.monotonic() + BOOT_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise LabError(f"{failure} within {BOOT_SECONDS} s.")
-        time.sleep(0.3)

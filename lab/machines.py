@@ -175,6 +175,12 @@ def remove(settings: Settings, machine: str, keep_data: bool) -> None:
         disks.remove(settings, machine)
 
 
+def reboot(settings: Settings, machine: str) -> None:
+    """Reboot a machine from inside; it is on its way down then."""
+    # The connection breaks with the machine, so the command's own status says nothing.
+    run_in(settings, machine, "systemctl", "reboot")
+
+
 def run_in(settings: Settings, machine: str, *command: str) -> str | None:
     """What a command prints inside a machine, as root; None if it fails."""
     done = shell.attempt(["docker", "exec", settings.container(machine), *command], timeout_seconds=30)

@@ -7,6 +7,16 @@ import time
 from rich.console import Console
 from rich.markup import escape
 
+TABLE_WIDTH = 110
+"""Characters; a narrower terminal wraps lines, rather than losing half of a name."""
+
+
+def table_console() -> Console:
+    """A console that is wide enough for tables."""
+    console = Console()
+    console.width = max(console.width, TABLE_WIDTH)
+    return console
+
 
 class Report:
     """Prints a line for each step, and counts the steps that changed something."""

@@ -65,7 +65,7 @@ def images(root: Path) -> list[Pin]:
 def jars(root: Path) -> list[Pin]:
     """What comes from Maven: Kafka at its image's version, the bench's parts, plugins."""
     image = model.load(root / "fleet.yml").images.kafka
-    kafka = ".".join(map(str, reference.version_numbers("images.kafka", image, 3)[:3]))
+    kafka = reference.version("images.kafka", image, 3)
     found = [Pin("fleet.yml", KAFKA_JARS, kafka)]
     for dependency in ET.parse(root / "bench" / "pom.xml").iterfind(".//pom:dependency", _POM):
         group, artifact, version = (

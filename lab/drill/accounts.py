@@ -47,11 +47,6 @@ class Balance:
     lost: int
     duplicates: int
 
-    @property
-    def even(self) -> bool:
-        """Whether nothing is missing and nothing is there twice."""
-        return self.lost == 0 and self.duplicates == 0
-
 
 def together(parts: Iterable[Sent]) -> Sent:
     """All that was sent, around whichever fault."""

@@ -16,10 +16,8 @@ from lab.drill.faults import FAULTS, Fault, Flood
 from lab.drill.run import Drill, Entry
 from lab.drill.site import Site
 from lab.errors import LabError
+from lab.report import table_console
 from lab.settings import Settings
-
-TABLE_WIDTH = 110
-"""Characters; a narrower terminal wraps lines, rather than losing half of a name."""
 
 
 def choose(names: Sequence[str]) -> list[Fault | Flood]:
@@ -40,8 +38,7 @@ def drill(settings: Settings, names: Sequence[str], seed: int) -> bool:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     file = settings.root / "build" / "drill.json"
     file.unlink(missing_ok=True)
-    console = Console()
-    console.width = max(console.width, TABLE_WIDTH)
+    console = table_console()
     entries: list[Entry] = []
     with _progress(console) as progress:
         bars = {

@@ -17,7 +17,7 @@ AWAY_SECONDS = 120
 _FIRST_WAIT_SECONDS = (2.0, 5.0)
 _NEXT_WAIT_SECONDS = (10.5, 13.0)
 # Above 0 throughout: a fault may strike while a dead letter is under way.
-_POISON_SHARE = 0.01
+POISON_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,6 @@ class Fault:
     events_per_second: float = 150
     processors: int = 1
 
-    poison_share: float = _POISON_SHARE
-
     def moment_seconds(self, draw: random.Random, strike: int) -> float:
         """How long to wait before a strike."""
         return draw.uniform(*(_NEXT_WAIT_SECONDS if strike else _FIRST_WAIT_SECONDS))
@@ -45,7 +43,6 @@ class Flood:
 
     name: str
     events: int = 100_000
-    poison_share: float = _POISON_SHARE
 
 
 def _kill(service: Service) -> Service:
@@ -58,21 +55,12 @@ def _reboot(service: Service) -> Service:
     return service
 
 
-def _stop_and_start(service: Service, seconds: float) -> Service:
-    service.docker("stop", service.container)
+def _without(service: Service, seconds: float, *, end: str, begin: str) -> Service:
+    service.docker(end, service.container)
     try:
         time.sleep(seconds)
     finally:
-        service.docker("start", service.container)
-    return service
-
-
-def _freeze(service: Service, seconds: float) -> Service:
-    service.docker("pause", service.container)
-    try:
-        time.sleep(seconds)
-    finally:
-        service.docker("unpause", service.container)
+        service.docker(begin, service.container)
     return service
 
 
@@ -91,12 +79,12 @@ FAULTS: tuple[Fault | Flood, ...] = (
     Fault("processor-1-rebooted", lambda site, _: _reboot(site.processor)),
     Fault(
         "broker-down-for-two-minutes",
-        lambda site, _: _stop_and_start(site.broker, AWAY_SECONDS),
+        lambda site, _: _without(site.broker, AWAY_SECONDS, end="stop", begin="start"),
         outage_seconds=AWAY_SECONDS,
     ),
     Fault(
         "store-frozen-beyond-max-poll-interval",
-        lambda site, _: _freeze(site.store, FROZEN_SECONDS),
+        lambda site, _: _without(site.store, FROZEN_SECONDS, end="pause", begin="unpause"),
         restarts=False,
         outage_seconds=FROZEN_SECONDS,
         events_per_second=100,

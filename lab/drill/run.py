@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from lab.drill.accounts import Sent, balance, together
-from lab.drill.faults import Fault, Flood
+from lab.drill.faults import POISON_SHARE, Fault, Flood
 from lab.drill.load import Order
 from lab.drill.site import Site
 
@@ -80,7 +80,7 @@ class Drill:
 
     def _strike(self, fault: Fault, run: str) -> list[_Strike]:
         draw = random.Random(f"{self._seed}/{fault.name}")
-        order = Order(run, fault.events_per_second, fault.poison_share, self._seed)
+        order = Order(run, fault.events_per_second, POISON_SHARE, self._seed)
         strikes: list[_Strike] = []
         with self._processors(fault), self._site.load(order) as load:
             self._site.await_storing()
@@ -105,7 +105,7 @@ class Drill:
 
     def _flood(self, flood: Flood, run: str, begun: float) -> list[_Strike]:
         at = datetime.fromtimestamp(begun, UTC)
-        order = Order(run, _AT_ONCE, flood.poison_share, self._seed, flood.events)
+        order = Order(run, _AT_ONCE, POISON_SHARE, self._seed, flood.events)
         with self._site.load(order) as load:
             load.finish()
             sent = load.take()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab import shell
+from lab import machines, shell
 from lab.settings import Settings
 
 _METRIC = "gpu_token_events_stored_total{"
@@ -38,8 +38,7 @@ class Service:
 
     def reboot(self) -> None:
         """Reboot the machine."""
-        # The connection breaks with the machine, so the command's own status says nothing.
-        shell.attempt(self.on_machine("systemctl", "reboot"))
+        machines.reboot(self.settings, self.machine)
 
     def started_at(self) -> str | None:
         """When it was started last; None while it does not run."""

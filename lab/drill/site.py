@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from lab.drill.load import Load, Order
 from lab.drill.service import Service
 from lab.errors import LabError
 from lab.settings import Settings
+from lab.waiting import until
 
 _PROJECTS = "/opt/gpu-token"
 _COUNT = Path(__file__).parent / "remote" / "count.py"
@@ -20,7 +20,6 @@ _COUNT_SECONDS = 120
 _RECOVERY_SECONDS = 300
 # A health check of the store may be this far away.
 _HEALTH_SECONDS = 60
-_LOOK_SECONDS = 0.2
 _SECOND_PROCESSOR = "drill-processor"
 
 
@@ -44,7 +43,7 @@ class Site:
                 raise LabError(
                     f"{service.machine} of {self._settings.name} is not up: run `make lab-up converge`."
                 )
-            _wait(
+            until(
                 service.healthy,
                 f"{service.machine} of {self._settings.name} has no healthy container {service.container}",
                 _HEALTH_SECONDS,
@@ -72,7 +71,7 @@ class Site:
 
     def await_restart(self, service: Service, started_before: str | None) -> None:
         """Wait until a service runs that was started since."""
-        _wait(
+        _recovered(
             lambda: service.started_at() not in (None, started_before),
             f"{service.container} on {service.machine} was not started again",
         )
@@ -91,7 +90,7 @@ class Site:
             last = now
             return growing
 
-        _wait(grows, "the processors stored nothing")
+        _recovered(grows, "the processors stored nothing")
 
     @contextmanager
     def second_processor(self) -> Iterator[None]:
@@ -102,7 +101,7 @@ class Site:
         try:
             shell.run(second.on_machine(*_run("processor", _SECOND_PROCESSOR, options), "processor"))
             second.docker("update", "--restart=unless-stopped", _SECOND_PROCESSOR)
-            _wait(second.healthy, "the second processor did not become healthy")
+            _recovered(second.healthy, "the second processor did not become healthy")
             self.processors.append(second)
             yield
         finally:
@@ -124,14 +123,5 @@ def _compose(role: str, container: str, arguments: list[str]) -> list[str]:
     return [*_run(role, container, ["--rm", "--entrypoint=python"]), role, "-", *arguments]
 
 
-def _wait(
-    condition: Callable[[], bool],
-    failure: str,
-    timeout_seconds: float = _RECOVERY_SECONDS,
-    remedy: str = "see `make health`",
-) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise LabError(f"{failure} within {timeout_seconds:g} s: {remedy}.")
-        time.sleep(_LOOK_SECONDS)
+def _recovered(condition: Callable[[], bool], failure: str) -> None:
+    until(condition, failure, _RECOVERY_SECONDS, "see `make health`")

@@ -40,6 +40,11 @@ def parse(reference: str) -> Reference:
     return Reference(registry, repository, tag or ("" if digest else "latest"), digest)
 
 
+def version(setting: str, reference: str, parts: int) -> str:
+    """The first numbers of the tag, e.g. 3 of ``apache/kafka:4.1.1`` -> 4.1.1; see version_numbers."""
+    return ".".join(map(str, version_numbers(setting, reference, parts)[:parts]))
+
+
 def version_numbers(setting: str, reference: str, at_least: int) -> tuple[int, ...]:
     """The dotted number that the tag begins with, e.g. ``apache/kafka:4.1.1`` -> (4, 1, 1).
 

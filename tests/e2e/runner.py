@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,3 +79,11 @@ def play(
         return Play(rc=run.rc, stdout=run.stdout.read(), changed=changed, hosts=frozenset(hosts))
     finally:
         shutil.rmtree(private)
+
+
+def host_variables(machine: str) -> dict[str, Any]:
+    """What the inventory knows of a machine."""
+    command = ["ansible-inventory", "-i", str(ROOT / "inventories" / "lab"), "--host", machine]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    variables: dict[str, Any] = json.loads(done.stdout)
+    return variables

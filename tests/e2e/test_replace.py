@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from .conftest import lab_command
-from .runner import ROOT, play
+from .runner import ROOT, host_variables, play
 
 pytestmark = pytest.mark.usefixtures("converged")
 
@@ -52,14 +50,6 @@ def totals() -> dict[str, int]:
     play("playbooks/verify.yml").must_pass()
     sums: dict[str, int] = json.loads((ROOT / "build" / "verify.json").read_text())["totals"]
     return sums
-
-
-def host_variables(machine: str) -> dict[str, Any]:
-    """What the inventory knows of a machine."""
-    command = ["ansible-inventory", "-i", str(ROOT / "inventories" / "lab"), "--host", machine]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
-    variables: dict[str, Any] = json.loads(done.stdout)
-    return variables
 
 
 def end_offsets(on_machine: OnMachine) -> dict[str, int]:

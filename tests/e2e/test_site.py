@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from .conftest import lab_command
-from .runner import ROOT, play
+from .runner import ROOT, host_variables, play
 
 FLEET: dict[str, Any] = yaml.safe_load((ROOT / "fleet.yml").read_text())
 OnMachine = Callable[..., str]
@@ -166,9 +166,7 @@ def test_services_survive_a_reboot_without_a_rerun() -> None:
 @pytest.fixture(scope="module")
 def api() -> str:
     """The API's address, as the inventory has it."""
-    command = ["ansible-inventory", "-i", str(ROOT / "inventories" / "lab"), "--host", "processor-1"]
-    host = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
-    return f"http://{host['ansible_host']}:8080"
+    return f"http://{host_variables('processor-1')['ansible_host']}:8080"
 
 
 @pytest.fixture(scope="module")

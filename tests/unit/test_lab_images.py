@@ -171,7 +171,7 @@ CHALLENGE = 'Bearer realm="https://auth.example/token",service="r",scope="reposi
 
 
 @pytest.mark.parametrize(
-    ("answers", "served"),
+    ("given", "served"),
     [
         ([Answer()], True),
         ([refusal(401, CHALLENGE), Answer(b'{"token": "t"}'), Answer()], True),
@@ -186,17 +186,9 @@ CHALLENGE = 'Bearer realm="https://auth.example/token",service="r",scope="reposi
     ],
 )
 def test_only_a_served_manifest_counts(
-    monkeypatch: pytest.MonkeyPatch, answers: list[Any], served: bool
+    monkeypatch: pytest.MonkeyPatch, given: list[Any], served: bool
 ) -> None:
-    def urlopen(_request: object, timeout: float) -> Answer:
-        assert timeout == 1.0
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        assert isinstance(answer, Answer)
-        return answer
-
-    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    answers(monkeypatch, *given)
     assert official.is_served("mongo:7.0", 1.0) is served
 
 
@@ -206,6 +198,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> list[str]:
     left = list(answers)
 
     def urlopen(request: Any, timeout: float) -> Answer:
+        assert timeout == 1.0
         asked.append(
             f"{request.get_method()} {request.full_url}" if hasattr(request, "full_url") else request
         )

@@ -10,7 +10,7 @@ from gpu_token_contracts.identity import (
     position,
     usage_key,
 )
-from gpu_token_contracts.origin import Origin, origin_headers, origin_in, replayed_from
+from gpu_token_contracts.origin import Origin, origin_headers, origin_in, own_headers, replayed_from
 from gpu_token_contracts.timestamps import TimeBounds, format_ts, from_us, to_us
 from gpu_token_contracts.topics import (
     COLLECTION_GPU_METRICS,
@@ -53,6 +53,7 @@ __all__ = [
     "metric_key",
     "origin_headers",
     "origin_in",
+    "own_headers",
     "position",
     "replayed_from",
     "to_us",

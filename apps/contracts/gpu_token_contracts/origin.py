@@ -17,6 +17,11 @@ class Origin(NamedTuple):
     offset: int
 
 
+def own_headers(headers: Iterable[tuple[str, bytes | None]]) -> list[tuple[str, bytes | None]]:
+    """A record's headers without those of its dead letter."""
+    return [(name, value) for name, value in headers if not name.startswith("dlq.")]
+
+
 def origin_headers(origin: Origin) -> list[tuple[str, bytes]]:
     """Headers of a dead letter and of its replay; they carry the identity of an event without an id."""
     return [

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from gpu_token_contracts import DlqHeader, dlq_topic, origin_headers, origin_in
+from gpu_token_contracts import DlqHeader, dlq_topic, origin_headers, origin_in, own_headers
 
 from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.sender import Headers
@@ -41,12 +41,11 @@ def letter(message: Message) -> Letter | None:
     reason = named.get(DlqHeader.REASON)
     if origin is None or not reason or dlq_topic(origin.topic) != message.topic():
         return None
-    own = [(name, value) for name, value in headers if not name.startswith("dlq.")]
     return Letter(
         topic=origin.topic,
         key=message.key(),
         value=message.value(),
-        headers=[*own, *origin_headers(origin)],
+        headers=[*own_headers(headers), *origin_headers(origin)],
         reason=reason.decode(errors="replace"),
         omitted=DlqHeader.VALUE_OMITTED_BYTES in named,
     )

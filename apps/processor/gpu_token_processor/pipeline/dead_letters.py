@@ -5,7 +5,15 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
-from gpu_token_contracts import DlqHeader, Origin, dlq_topic, origin_headers, position, replayed_from
+from gpu_token_contracts import (
+    DlqHeader,
+    Origin,
+    dlq_topic,
+    origin_headers,
+    own_headers,
+    position,
+    replayed_from,
+)
 
 from gpu_token_processor.documents import Document
 from gpu_token_processor.pipeline.batch import Record, Refusal
@@ -120,14 +128,14 @@ class DeadLetterTopics:
 
 def _headers(refusal: Refusal) -> Headers:
     return [
-        *[(name, value) for name, value in _own_headers(refusal.record) if not name.startswith("dlq.")],
+        *own_headers(_record_headers(refusal.record)),
         (DlqHeader.REASON.value, refusal.reason),
         (DlqHeader.MESSAGE.value, refusal.message),
         *origin_headers(_origin(refusal.record)),
     ]
 
 
-def _own_headers(record: Record) -> list[tuple[str, bytes | None]]:
+def _record_headers(record: Record) -> list[tuple[str, bytes | None]]:
     # The client's stubs also know what a producer may be given.
     return list(record.headers() or [])  # type: ignore[arg-type]
 
@@ -135,7 +143,7 @@ def _own_headers(record: Record) -> list[tuple[str, bytes | None]]:
 def _origin(record: Record) -> Origin:
     """Where it stood first: a replayed event that is refused again is the same dead letter."""
     topic = str(record.topic())
-    return replayed_from(topic, _own_headers(record)) or Origin(
+    return replayed_from(topic, _record_headers(record)) or Origin(
         topic, record.partition() or 0, record.offset() or 0
     )
 
@@ -159,7 +167,7 @@ def dead_letter(
     # Notes had no mark once, and were written after the sending.
     doubtful = {key: note for key, note in known.items() if not note.get("sent", True)}
     sent = known.keys() - doubtful.keys()
-    unmarked = {**notes, **known}.keys() - sent
+    unmarked = notes.keys() - sent
     if not unmarked:
         return []
     if new := notes.keys() - known.keys():
@@ -192,6 +200,6 @@ def _note(refusal: Refusal, now: datetime) -> Document:
     }
 
 
-def _same(known: Document | None, note: Document) -> bool:
+def _same(known: Document, note: Document) -> bool:
     """Whether a note tells of this very record, not of an earlier replay or of a topic since made anew."""
-    return known is not None and known["record_ts_ms"] == note["record_ts_ms"]
+    return bool(known["record_ts_ms"] == note["record_ts_ms"])

@@ -51,15 +51,12 @@ class MongoEventStore:
     def put(self, collection: str, documents: Sequence[Document]) -> None:
         """See EventStore."""
         updates = [{"q": {"_id": document["_id"]}, "u": document, "upsert": True} for document in documents]
-        reply = self._run({"update": collection, "updates": updates, "ordered": False})
-        for failure in reply.get("writeErrors", ()):
-            raise StoreUnavailable("put", f"code {failure['code']}: {failure.get('errmsg', '')}")
+        _require_done("put", self._run({"update": collection, "updates": updates, "ordered": False}))
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         """See EventStore."""
-        reply = self._run({"delete": collection, "deletes": [{"q": {"_id": {"$in": list(ids)}}, "limit": 0}]})
-        for failure in reply.get("writeErrors", ()):
-            raise StoreUnavailable("delete", f"code {failure['code']}: {failure.get('errmsg', '')}")
+        deletes = [{"q": {"_id": {"$in": list(ids)}}, "limit": 0}]
+        _require_done("delete", self._run({"delete": collection, "deletes": deletes}))
 
     def put_latest(self, metrics: Sequence[Document]) -> None:
         """See EventStore."""
@@ -73,9 +70,7 @@ class MongoEventStore:
             for metric in metrics
         ]
         reply = self._run({"update": GPU_LATEST, "updates": updates, "ordered": False})
-        for failure in reply.get("writeErrors", ()):
-            if failure["code"] != DUPLICATE_KEY:
-                raise StoreUnavailable("latest", f"code {failure['code']}: {failure.get('errmsg', '')}")
+        _require_done("latest", reply, but=DUPLICATE_KEY)
 
     def _run(self, command: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -88,3 +83,10 @@ class MongoEventStore:
                 "write_concern", f"code {concern.get('code')}: {concern.get('errmsg', '')}"
             )
         return reply
+
+
+def _require_done(kind: str, reply: dict[str, Any], but: int | None = None) -> None:
+    """Raise StoreUnavailable for the first write that failed with another code than this."""
+    for failure in reply.get("writeErrors", ()):
+        if failure["code"] != but:
+            raise StoreUnavailable(kind, f"code {failure['code']}: {failure.get('errmsg', '')}")
