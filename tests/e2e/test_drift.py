@@ -13,9 +13,13 @@ from .runner import ROOT, play
 pytestmark = pytest.mark.usefixtures("converged")
 
 OnMachine = Callable[..., str]
-DROP_INDEX = (
-    "import pymongo; pymongo.MongoClient()['gpu_token']['token_usage'].drop_index([('model', 1), ('ts', 1)])"
-)
+DROP_INDEX = """
+import pymongo
+secrets = "/opt/gpu-token/mongo/secrets"
+login = {"username": "admin", "password": open(f"{secrets}/admin-password").read()}
+client = pymongo.MongoClient(tls=True, tlsCAFile=f"{secrets}/ca.pem", **login)
+client["gpu_token"]["token_usage"].drop_index([("model", 1), ("ts", 1)])
+"""
 START = "Start the container, or replace it if its settings changed"
 
 

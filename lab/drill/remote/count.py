@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 
 from confluent_kafka import Consumer, Message, TopicPartition
 from gpu_token_contracts import COLLECTION_GPU_METRICS, COLLECTION_TOKEN_USAGE, dlq_topic
-from pymongo import MongoClient
+from gpu_token_processor.settings import from_environment
+from gpu_token_processor.store.clients import read_client
 
 NUMBERS = {COLLECTION_TOKEN_USAGE: "prompt_tokens", COLLECTION_GPU_METRICS: "mem_used_mb"}
 ANSWER_SECONDS = 30
@@ -21,8 +22,8 @@ ANSWER_SECONDS = 30
 
 def documents(run: str, since: datetime) -> Iterator[int]:
     """The numbers of the run's events in the store."""
-    client: MongoClient[dict[str, object]] = MongoClient(os.environ["MONGO_URL"])
-    database = client[os.environ["MONGO_DATABASE"]]
+    settings = from_environment(os.environ)
+    database = read_client(settings)[settings.mongo_database]
     for collection, field in NUMBERS.items():
         wanted = {"ts": {"$gte": since}, "host": run}
         for document in database[collection].find(wanted, {"_id": 0, field: 1}):

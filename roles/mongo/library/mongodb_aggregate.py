@@ -15,10 +15,24 @@ module: mongodb_aggregate
 short_description: Run an aggregation and return its documents
 description: Reads only; stages that write, C($out) and C($merge), are refused.
 options:
-  url:
-    description: Where the store is.
-    type: str
-    default: mongodb://127.0.0.1:27017
+  store:
+    description: Where the store is, and who asks. No C(username): no login. No C(ca_file): no TLS.
+    type: dict
+    default: {}
+    suboptions:
+      url:
+        description: Its address.
+        type: str
+        default: mongodb://127.0.0.1:27017
+      username:
+        description: A user of the database C(admin).
+        type: str
+      password_file:
+        description: The file on the machine that holds the user's password.
+        type: path
+      ca_file:
+        description: The certificate authority that the store's certificate must come from.
+        type: path
   database:
     description: The database.
     type: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,25 +16,69 @@ try:
 except ImportError:
     MongoClient = None
 
-CONNECTION_ARGUMENTS = {
-    "url": {"type": "str", "default": "mongodb://127.0.0.1:27017", "no_log": False},
-    "database": {"type": "str", "required": True},
+# The password stays in its file on the machine: what asks the store need not be told it.
+STORE_ARGUMENT = {
+    "store": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "url": {"type": "str", "default": "mongodb://127.0.0.1:27017", "no_log": False},
+            "username": {"type": "str"},
+            "password_file": {"type": "path", "no_log": False},
+            "ca_file": {"type": "path"},
+        },
+        "required_together": [("username", "password_file")],
+        "apply_defaults": True,
+    }
 }
+CONNECTION_ARGUMENTS = {**STORE_ARGUMENT, "database": {"type": "str", "required": True}}
 TIMEOUT_MS = 10_000
 
 
+class LoginError(Exception):
+    """There is no password to log in with; the message is one sentence."""
+
+
+def password_of(store: dict[str, Any]) -> str:
+    """Read the password's file."""
+    try:
+        return Path(store["password_file"]).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise LoginError(
+            f"The password of {store['username']} is read from {store['password_file']}, "
+            f"which cannot be read ({error.strerror}): run the role mongo, which writes it."
+        ) from error
+
+
+def client_of(store: dict[str, Any], login: dict[str, str] | None = None) -> Any:
+    """Make a client: with a login of its own, or with the store's, if it has one."""
+    if login is None and store["username"]:
+        login = {"username": store["username"], "password": password_of(store), "authSource": "admin"}
+    tls = {"tls": True, "tlsCAFile": store["ca_file"]} if store["ca_file"] else {}
+    return MongoClient(
+        store["url"], serverSelectionTimeoutMS=TIMEOUT_MS, tz_aware=True, **tls, **(login or {})
+    )
+
+
 @contextmanager
-def connect(module: AnsibleModule) -> Iterator[Any]:
-    """Give the module's database; a failure of the driver or the store ends the module with a sentence."""
+def one_sentence(module: AnsibleModule) -> Iterator[dict[str, Any]]:
+    """Give the store's parameters; a failure of the driver or the store ends the module with a sentence."""
     if MongoClient is None:
         module.fail_json(
             msg="The Python driver is missing: install the package python3-pymongo on this machine."
         )
-    client = MongoClient(module.params["url"], serverSelectionTimeoutMS=TIMEOUT_MS, tz_aware=True)
+    store = module.params["store"]
+    where = urlsplit(store["url"])
     try:
-        yield client[module.params["database"]]
+        yield store
+    except LoginError as error:
+        module.fail_json(msg=str(error))
     except PyMongoError as error:
-        where = urlsplit(module.params["url"])
         module.fail_json(msg=f"MongoDB at {where.hostname}:{where.port or 27017} refused: {error}")
-    finally:
-        client.close()
+
+
+@contextmanager
+def connect(module: AnsibleModule) -> Iterator[Any]:
+    """Give the module's database; failures as in one_sentence."""
+    with one_sentence(module) as store, client_of(store) as client:
+        yield client[module.params["database"]]

@@ -40,7 +40,7 @@ def root_user(environment: Mapping[str, str]) -> tuple[str, str] | None:
 
 def create(settings: Settings, name: str, password: str) -> None:
     """Start the server for itself alone, make the user, and stop it again."""
-    alone = replace(settings, bind_ip="127.0.0.1", authorization=False)
+    alone = replace(settings, bind_ip="127.0.0.1", authorization=False, tls=False)
     server = subprocess.Popen(server_arguments(alone))
     try:
         with MongoClient[dict[str, Any]](

@@ -13,6 +13,12 @@ def server_arguments(settings: Settings) -> list[str]:
 
     A document acknowledged with j: true is on the disk, as with MongoDB: the daemon honours that per write.
     """
+    tls = [
+        f"--tls-cert-file={settings.certificate_key_file}",
+        f"--tls-key-file={settings.certificate_key_file}",
+        f"--tls-ca-file={settings.ca_file}",
+        *(["--tls-require-client-cert"] if settings.require_client_certificate else []),
+    ]
     return [
         "secantusd-py",
         f"--host={settings.bind_ip}",
@@ -22,6 +28,7 @@ def server_arguments(settings: Settings) -> list[str]:
         # Like a mongod without a replica set.
         "--standalone",
         *(["--auth"] if settings.authorization else []),
+        *(tls if settings.tls else []),
     ]
 
 
@@ -35,6 +42,9 @@ def main(arguments: Sequence[str]) -> None:
             raise SettingError(
                 f"Data directory {settings.db_path} cannot be written by user id {os.getuid()}."
             )
+        for file in (settings.certificate_key_file, settings.ca_file) if settings.tls else ():
+            if not os.access(file, os.R_OK):
+                raise SettingError(f"File {file} for TLS cannot be read by user id {os.getuid()}.")
     except SettingError as error:
         sys.exit(f"mongod: {error}")
     print(about(), file=sys.stderr, flush=True)

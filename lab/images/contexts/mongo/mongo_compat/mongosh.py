@@ -76,6 +76,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--norc", action="store_true", help="accepted; there is no such file here")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=27017)
+    parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--tlsCAFile", dest="ca_file")
     parser.add_argument("--username", "-u")
     parser.add_argument("--password", "-p")
     parser.add_argument("--authenticationDatabase", default="admin", dest="source")
@@ -96,6 +98,7 @@ def main(arguments: Sequence[str]) -> None:
             serverSelectionTimeoutMS=TIMEOUT_MS,
             directConnection=True,
             **(login if given.username else {}),
+            **({"tls": True, "tlsCAFile": given.ca_file} if given.tls else {}),
         ) as client:
             print(shown(evaluate(client, client.get_default_database("test").name, given.expression)))
     except (PyMongoError, ExpressionError) as error:

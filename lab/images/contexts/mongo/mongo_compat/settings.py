@@ -24,6 +24,10 @@ class Settings:
     bind_ip: str = "localhost"
     cache_size_gb: float = 0.25
     authorization: bool = False
+    tls: bool = False
+    certificate_key_file: str = ""
+    ca_file: str = ""
+    require_client_certificate: bool = True
 
 
 def parse(arguments: Sequence[str]) -> Settings:
@@ -39,6 +43,10 @@ def parse(arguments: Sequence[str]) -> Settings:
     parser.add_argument("--wiredTigerCacheSizeGB", type=float, dest="cache_size_gb")
     parser.add_argument("--auth", action="store_true")
     parser.add_argument("--noauth", action="store_true")
+    parser.add_argument("--tlsMode", dest="tls_mode")
+    parser.add_argument("--tlsCertificateKeyFile", dest="certificate_key_file")
+    parser.add_argument("--tlsCAFile", dest="ca_file")
+    parser.add_argument("--tlsAllowConnectionsWithoutCertificates", action="store_true", dest="any_client")
     parser.add_argument("--quiet", action="store_true", help="accepted; the server logs little anyway")
     parser.add_argument("--version", action="store_true")
     given = parser.parse_args(arguments)
@@ -52,6 +60,10 @@ def parse(arguments: Sequence[str]) -> Settings:
         "bind_ip": EVERY_ADDRESS if given.bind_ip_all else given.bind_ip,
         "cache_size_gb": given.cache_size_gb,
         "authorization": True if given.auth else False if given.noauth else None,
+        "tls": _tls(given.tls_mode) if given.tls_mode else None,
+        "certificate_key_file": given.certificate_key_file,
+        "ca_file": given.ca_file,
+        "require_client_certificate": False if given.any_client else None,
     }
     return _checked(replace(settings, **{name: value for name, value in flags.items() if value is not None}))
 
@@ -84,6 +96,10 @@ def _from_file(path: Path) -> Settings:
             bind_ip=EVERY_ADDRESS if values.get("bind_all") else str(values.get("bind_ip", Settings.bind_ip)),
             cache_size_gb=float(str(values.get("cache_size_gb", Settings.cache_size_gb))),
             authorization=_enabled(values.get("authorization", "disabled")),
+            tls=_tls(values.get("tls_mode", "disabled")),
+            certificate_key_file=str(values.get("certificate_key_file", "")),
+            ca_file=str(values.get("ca_file", "")),
+            require_client_certificate=not values.get("any_client"),
         )
     except ValueError as error:
         raise SettingError(f"A number in {path} is none: {error}.") from error
@@ -97,6 +113,10 @@ OPTIONS = {
     "net.port": "port",
     "net.bindIp": "bind_ip",
     "net.bindIpAll": "bind_all",
+    "net.tls.mode": "tls_mode",
+    "net.tls.certificateKeyFile": "certificate_key_file",
+    "net.tls.CAFile": "ca_file",
+    "net.tls.allowConnectionsWithoutCertificates": "any_client",
     "security.authorization": "authorization",
     "systemLog.quiet": "",
 }
@@ -114,7 +134,21 @@ def _enabled(value: object) -> bool:
     return value == "enabled"
 
 
+def _tls(mode: object) -> bool:
+    if mode not in ("requireTLS", "disabled"):
+        raise SettingError(
+            f"The TLS mode is {mode!r}, but SecantusDB takes all connections with TLS or none: "
+            "set requireTLS or disabled."
+        )
+    return mode == "requireTLS"
+
+
 def _checked(settings: Settings) -> Settings:
+    files = (settings.certificate_key_file, settings.ca_file)
+    if settings.tls and not all(files):
+        raise SettingError("TLS needs both a certificateKeyFile and a CAFile, as MongoDB 7.0 demands.")
+    if any(files) and not settings.tls:
+        raise SettingError("Files for TLS are set, but TLS is disabled: set the mode requireTLS.")
     addresses = [address.strip() for address in settings.bind_ip.split(",")]
     if "*" in addresses or EVERY_ADDRESS in addresses or "::" in addresses:
         return replace(settings, bind_ip=EVERY_ADDRESS)

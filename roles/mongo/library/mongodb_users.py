@@ -1,0 +1,235 @@
+#!/usr/bin/python
+"""Keep MongoDB's users as a list says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.mongodb_connection import STORE_ARGUMENT, LoginError, client_of, one_sentence
+
+DOCUMENTATION = """
+module: mongodb_users
+short_description: Keep MongoDB's users as a list says
+description:
+  - Creates users that lack, and sets the password or the roles of those that differ.
+  - Whether a password is the wanted one is learnt by logging in with it.
+  - Users that are not listed are left alone.
+  - Logs in with the password in the store's C(password_file). Where that is refused, with the wanted one
+    of the listed user of that name, so a run that was cut off between the store and the file goes on.
+  - Unlike community.mongodb.mongodb_user it changes nothing, and says so, when the password is right already.
+options:
+  store:
+    description: Where the store is, and who asks. No C(username): no login. No C(ca_file): no TLS.
+    type: dict
+    default: {}
+    suboptions:
+      url:
+        description: Its address.
+        type: str
+        default: mongodb://127.0.0.1:27017
+      username:
+        description: A user of the database C(admin).
+        type: str
+      password_file:
+        description: The file on the machine that holds the user's password.
+        type: path
+      ca_file:
+        description: The certificate authority that the store's certificate must come from.
+        type: path
+  users:
+    description: The users.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The user's name.
+        type: str
+        required: true
+      database:
+        description: The database in which the user is made and logs in, and in which the roles hold.
+        type: str
+        required: true
+      password:
+        description: The password.
+        type: str
+        required: true
+      roles:
+        description: Roles in that database.
+        type: list
+        elements: str
+        required: true
+attributes:
+  check_mode:
+    description: Says what it would change.
+    support: full
+  diff_mode:
+    description: Shows the roles of each user that changes, and of a password that it is another.
+    support: full
+author: [gpu-token-pipeline]
+"""
+
+EXAMPLES = """
+- name: One user for one database
+  mongodb_users:
+    store: {username: admin, password_file: /opt/gpu-token/mongo/secrets/admin-password}
+    users:
+      - {name: processor, database: gpu_token, roles: [readWrite], password: "{{ mongo_processor_password }}"}
+"""
+
+RETURN = """
+actions:
+  description: What was, or would be, changed, a sentence each.
+  returned: always
+  type: list
+  elements: str
+"""
+
+WRONG_PASSWORD = 18
+
+Roles = frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Action:
+    """Create a user, or change one; `roles` are those that it had, None if it was not there."""
+
+    user: dict[str, Any]
+    roles: Roles | None
+    another_password: bool
+
+    @property
+    def sentence(self) -> str:
+        """Say what is done."""
+        if self.roles is None:
+            return f"create user {label(self.user)}"
+        what = ["password"] * self.another_password + ["roles"] * (self.roles != wanted_roles(self.user))
+        return f"set {' and '.join(what)} of user {label(self.user)}"
+
+
+def label(user: dict[str, Any]) -> str:
+    """Name a user for people."""
+    return f"{user['name']} of {user['database']}"
+
+
+def wanted_roles(user: dict[str, Any]) -> Roles:
+    """The roles as MongoDB tells them: each with the database in which it holds."""
+    return frozenset((role, user["database"]) for role in user["roles"])
+
+
+def plan(user: dict[str, Any], roles: Roles | None, password_is_right: bool) -> list[Action]:
+    """List what brings a user with these roles (None: there is none) to what is wanted."""
+    if roles == wanted_roles(user) and password_is_right:
+        return []
+    return [Action(user, roles, not password_is_right)]
+
+
+def diff(actions: list[Action]) -> dict[str, Any]:
+    """Show the roles before and after, and of a password only that it is another."""
+
+    def shown(roles: Roles, another_password: bool) -> dict[str, Any]:
+        return {
+            "roles": [f"{role} on {database}" for role, database in sorted(roles)],
+            "password": "another" if another_password else "the wanted one",
+        }
+
+    before = {
+        label(action.user): shown(action.roles, action.another_password)
+        for action in actions
+        if action.roles is not None
+    }
+    after = {label(action.user): shown(wanted_roles(action.user), False) for action in actions}
+    return {"before": before, "after": after}
+
+
+def takes(client: Any) -> bool:
+    """Say whether the store takes the client's login."""
+    from pymongo.errors import OperationFailure
+
+    try:
+        client.admin.command("ping")
+    except OperationFailure as error:
+        if error.code == WRONG_PASSWORD:
+            return False
+        raise
+    return True
+
+
+def login(user: dict[str, Any]) -> dict[str, str]:
+    """What a user logs in with."""
+    return {"username": user["name"], "password": user["password"], "authSource": user["database"]}
+
+
+def administrator(store: dict[str, Any], users: list[dict[str, Any]]) -> Any:
+    """Give a client of the store's user. Raises LoginError if the store takes none of its passwords."""
+    same = [user for user in users if (user["name"], user["database"]) == (store["username"], "admin")]
+    for own_login in [None, *map(login, same)]:
+        client = client_of(store, own_login)
+        if takes(client):
+            return client
+        client.close()
+    raise LoginError(
+        f"MongoDB takes neither the password of {store['username']} that {store['password_file']} holds "
+        "nor the wanted one: put the one that it takes into the file, or remove the file, and run the role "
+        "mongo again."
+    )
+
+
+def present_roles(client: Any, user: dict[str, Any]) -> Roles | None:
+    """Read the user's roles; None if there is no such user."""
+    found = client[user["database"]].command("usersInfo", user["name"])["users"]
+    return frozenset((role["role"], role["db"]) for role in found[0]["roles"]) if found else None
+
+
+def planned(client: Any, store: dict[str, Any], user: dict[str, Any]) -> list[Action]:
+    """Compare a user with the store."""
+    roles = present_roles(client, user)
+    if roles is None:
+        return plan(user, None, False)
+    with client_of(store, login(user)) as own:
+        return plan(user, roles, takes(own))
+
+
+def apply(client: Any, action: Action) -> None:
+    """Do what was planned."""
+    user = action.user
+    command = "createUser" if action.roles is None else "updateUser"
+    password = {"pwd": user["password"]} if action.another_password else {}
+    client[user["database"]].command(command, user["name"], roles=user["roles"], **password)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **STORE_ARGUMENT,
+            "users": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "database": {"type": "str", "required": True},
+                    "password": {"type": "str", "required": True, "no_log": True},
+                    "roles": {"type": "list", "elements": "str", "required": True},
+                },
+            },
+        },
+        supports_check_mode=True,
+    )
+    users = module.params["users"]
+    with one_sentence(module) as store, administrator(store, users) as client:
+        actions = [action for user in users for action in planned(client, store, user)]
+        for action in [] if module.check_mode else actions:
+            apply(client, action)
+    module.exit_json(
+        changed=bool(actions),
+        actions=[action.sentence for action in actions],
+        diff=diff(actions) if actions else {},
+    )
+
+
+if __name__ == "__main__":
+    main()
