@@ -55,7 +55,16 @@ class Machine:
             **variables,
         }
         done = subprocess.run(
-            ["ansible-playbook", "-i", "kafka-1,", "-vvv", *flags, "-e", json.dumps(settings), str(self.play)],
+            [
+                "ansible-playbook",
+                "-i",
+                "kafka-1,",
+                "-vvv",
+                *flags,
+                "-e",
+                json.dumps(settings),
+                str(self.play),
+            ],
             cwd=ROOT,
             env={
                 **os.environ,
@@ -111,7 +120,10 @@ def test_the_certificate_names_the_machine_and_is_the_authoritys(machine: Machin
     certificate.verify_directly_issued_by(authority)
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["kafka-1", "localhost"]
-    assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["10.0.1.10", "127.0.0.1"]
+    assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == [
+        "10.0.1.10",
+        "127.0.0.1",
+    ]
     key = load_pem_private_key(machine.pem().split("-----BEGIN CERT")[0].encode(), None)
     assert key.public_key() == certificate.public_key()
     assert (machine.folder / "secrets" / "server.pem").stat().st_mode & 0o777 == 0o400

@@ -1,0 +1,114 @@
+"""playbooks/secrets.yml against the lab's SSM: made once, known to every machine, shown to nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from lab import ec2
+from lab.settings import Settings
+
+from .role_files import ROOT
+from .test_lab_aws_api import settings, ssm  # noqa: F401 (a fixture)
+
+PLAY = """
+- import_playbook: {root}/playbooks/secrets.yml
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.copy:
+        content: "{{{{ fleet_secrets | to_json }}}}"
+        dest: "{folder}/{{{{ inventory_hostname }}}}.json"
+        mode: "0600"
+      check_mode: false
+      changed_when: false
+      diff: false
+"""
+PATH = "/gpu-token/test"
+
+
+class Controller:
+    """Runs the playbook for two machines."""
+
+    def __init__(self, api: Settings, folder: Path) -> None:
+        self.api, self.folder = api, folder
+        (folder / "play.yml").write_text(PLAY.format(root=ROOT, folder=folder))
+
+    def run(self, *flags: str) -> str:
+        """What a run at -vvv prints."""
+        variables = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+            "fleet": {"project": "gpu-token"},
+            "secrets_store": "ssm",
+            "secrets_path": PATH,
+            "secrets_connection": {
+                "endpoint_url": self.api.ec2_url,
+                "region": ec2.REGION,
+                "access_key": "lab",
+                "secret_key": "lab",
+                "profile": "",
+            },
+        }
+        command = ["ansible-playbook", "-i", "kafka-1,mongo-1,", "-vvv", "--diff", *flags]
+        done = subprocess.run(
+            [*command, "-e", json.dumps(variables), str(self.folder / "play.yml")],
+            cwd=ROOT,
+            env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def known_to(self, machine: str) -> dict[str, str]:
+        """The machine's fact."""
+        known: dict[str, str] = json.loads((self.folder / f"{machine}.json").read_text())
+        return known
+
+    def kept(self) -> dict[str, str]:
+        """What stands in SSM."""
+        client = ssm(self.api)
+        names = [one["Name"] for one in client.describe_parameters(MaxResults=50)["Parameters"]]
+        found = [client.get_parameter(Name=name, WithDecryption=True)["Parameter"] for name in names]
+        assert {one["Type"] for one in found} <= {"SecureString"}
+        return {one["Name"].removeprefix(f"{PATH}/"): one["Value"] for one in found}
+
+
+@pytest.fixture
+def controller(settings: Settings, tmp_path: Path) -> Controller:  # noqa: F811
+    """A controller and an SSM that holds nothing."""
+    return Controller(settings, tmp_path)
+
+
+def test_secrets_are_made_once_and_shown_to_nobody(controller: Controller) -> None:
+    controller.run("--check")
+    assert controller.kept() == {}
+    assert set(controller.known_to("mongo-1")) == set(controller.known_to("kafka-1"))
+
+    printed = controller.run()
+    kept = controller.kept()
+    assert kept == controller.known_to("kafka-1") == controller.known_to("mongo-1")
+    passwords = {name: value for name, value in kept.items() if not name.startswith("ca_")}
+    assert all(len(value) == 32 and value.isalnum() for value in passwords.values())
+    assert len(set(passwords.values())) == len(passwords) == 7
+    assert [name for name, value in kept.items() if value.splitlines()[-2:][0] in printed] == []
+
+    # Cut off between the authority's key and its certificate.
+    ssm(controller.api).delete_parameter(Name=f"{PATH}/ca_certificate")
+    controller.run()
+    again = controller.kept()
+    assert again["ca_private_key"] == kept["ca_private_key"]
+    certificate = x509.load_pem_x509_certificate(again["ca_certificate"].encode())
+    key = load_pem_private_key(again["ca_private_key"].encode(), None)
+    assert certificate.public_key() == key.public_key()
+
+    assert " changed=0 " in controller.run().rsplit("kafka-1 ", 1)[1]
+    assert controller.kept() == again
