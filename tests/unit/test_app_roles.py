@@ -20,6 +20,13 @@ HOSTS: dict[str, dict[str, Any]] = {
     "kafka-1": {"private_ip_address": "10.0.1.10"},
     "mongo-1": {"private_ip_address": "10.0.1.20"},
 }
+SECRETS = {
+    "api_token": "api-token-0123456789abcdef",
+    "kafka_processor_password": "kafka-processor-0123456789",
+    "kafka_producers_password": "kafka-producers-0123456789",
+    "mongo_processor_password": "mongo-processor-0123456789",
+    "ca_certificate": "-----BEGIN CERTIFICATE-----\n",
+}
 # The container's port is fixed; the machine's is published by compose.
 NOT_OURS = {"HTTP_HOST", "HTTP_PORT"}
 
@@ -31,7 +38,7 @@ def variables(role: str, **settings: Any) -> dict[str, Any]:
         "groups": {"kafka": ["kafka-2", "kafka-1"], "mongo": ["mongo-1"]},
         "hostvars": HOSTS,
         "inventory_hostname": f"{role}-1",
-        "fleet_secrets": {"api_token": "x" * 32},
+        "fleet_secrets": SECRETS,
         "app_image_reference": f"gpu-token/{role}:0123456789ab",
         **settings,
     }
@@ -48,6 +55,13 @@ def service(role: str, **settings: Any) -> dict[str, Any]:
     """Render and read the compose file's service."""
     text = render(role, "compose.yml.j2", variables(role, **settings))
     found: dict[str, Any] = yaml.safe_load(text)["services"][role]
+    return found
+
+
+def secrets(role: str, **settings: Any) -> dict[str, str]:
+    """Content of the files that the container is given."""
+    context = {**role_variables(role), **variables(role, **settings)}
+    found: dict[str, str] = Templar(DataLoader(), variables=context).template(context[f"_{role}_secrets"])
     return found
 
 
@@ -71,6 +85,12 @@ def test_processor_role_has_the_processors_defaults() -> None:
         consumer_instance_id="processor-1",
         api_access="token",
         api_token_file="/run/secrets/api-token",
+        kafka_username="processor",
+        kafka_password_file="/run/secrets/kafka-password",
+        kafka_ca_file="/run/secrets/ca.pem",
+        mongo_username="processor",
+        mongo_password_file="/run/secrets/mongo-password",
+        mongo_ca_file="/run/secrets/ca.pem",
     )
     assert rendered == plain
 
@@ -95,7 +115,11 @@ def test_defaults_break_no_rule(role: str) -> None:
     [
         ("processor", {"groups": {"mongo": ["mongo-1"]}}, "processor_kafka_bootstrap is empty"),
         ("processor", {"groups": {"kafka": ["kafka-1"]}}, "processor_mongo_url is empty"),
-        ("processor", {"fleet_secrets": {}}, "processor_api_token has 0 characters"),
+        ("processor", {"processor_mongo_url": "mongodb://a:s3cret@b"}, "processor_mongo_url names a user"),
+        ("processor", {"processor_kafka_password": ""}, "processor_kafka_password has 0 characters"),
+        ("processor", {"processor_mongo_password": "short"}, "processor_mongo_password has 5 characters"),
+        ("processor", {"processor_ca_certificate": ""}, "processor_ca_certificate is empty"),
+        ("processor", {"processor_api_token": ""}, "processor_api_token has 0 characters"),
         ("processor", {"processor_api_token": "short"}, "processor_api_token has 5 characters"),
         ("processor", {"processor_api_requests_per_second": 0}, "processor_api_requests_per_second is 0"),
         ("processor", {"processor_source": "image"}, "processor_image is empty"),
@@ -107,6 +131,8 @@ def test_defaults_break_no_rule(role: str) -> None:
         ("processor", {"processor_topic_metric": "token.usage.v1"}, "are both token.usage.v1"),
         ("processor", {"processor_mongo_database": "it's"}, "MONGO_DATABASE holds a single quote"),
         ("producers", {"groups": {}}, "producers_kafka_bootstrap is empty"),
+        ("producers", {"producers_kafka_password": "short"}, "producers_kafka_password has 5 characters"),
+        ("producers", {"producers_ca_certificate": ""}, "producers_ca_certificate is empty"),
         ("producers", {"producers_pairs_per_second": -0.5}, "producers_pairs_per_second is -0.5"),
         ("producers", {"producers_gpus": [{"uuid": "GPU-1"}, {"uuid": "GPU-1"}]}, "uuid twice (GPU-1"),
     ],
@@ -114,6 +140,8 @@ def test_defaults_break_no_rule(role: str) -> None:
 def test_bad_setting_is_refused_with_a_sentence(role: str, settings: dict[str, Any], sentence: str) -> None:
     (said,) = broken_rules(role, **settings)
     assert sentence in said
+    assert "s3cret" not in said
+    assert "short" not in said
 
 
 def test_own_gpus_are_read_from_a_file() -> None:
@@ -122,22 +150,39 @@ def test_own_gpus_are_read_from_a_file() -> None:
     assert env("producers", producers_gpus=[gpu])["GPU_SEED"] == "/data/gpus.json"
 
 
-def test_the_token_is_in_its_file_alone() -> None:
-    token = "0123456789abcdefghijABCDEFGHIJkl"
-    settings = {"fleet_secrets": {"api_token": token}}
-    assert env("processor", **settings)["API_TOKEN_FILE"] == "/run/secrets/api-token"
-    assert token not in str(env("processor", **settings)) + str(service("processor", **settings))
-    assert service("processor", **settings)["volumes"] == ["./secrets:/run/secrets:ro"]
-    other = service("processor", fleet_secrets={"api_token": token[::-1]})
-    assert service("processor", **settings)["labels"] != other["labels"], "another token, another container"
+@pytest.mark.parametrize(
+    ("role", "files"),
+    [
+        (
+            "processor",
+            {
+                "api-token": "api_token",
+                "kafka-password": "kafka_processor_password",
+                "mongo-password": "mongo_processor_password",
+                "ca.pem": "ca_certificate",
+            },
+        ),
+        ("producers", {"kafka-password": "kafka_producers_password", "ca.pem": "ca_certificate"}),
+    ],
+)
+def test_secrets_are_in_their_files_alone(role: str, files: dict[str, str]) -> None:
+    assert secrets(role) == {file: SECRETS[secret] for file, secret in files.items()}
+    named = {value for name, value in env(role).items() if name.endswith("_FILE")}
+    assert named == {f"/run/secrets/{file}" for file in files}
+    assert "./secrets:/run/secrets:ro" in service(role)["volumes"]
+    shown = str(env(role)) + str(service(role))
+    for secret in files.values():
+        assert SECRETS[secret] not in shown
+        other = service(role, fleet_secrets=SECRETS | {secret: "another-0123456789abcdef"})
+        assert service(role)["labels"] != other["labels"], "another secret, another container"
 
 
 def test_an_open_api_needs_no_token() -> None:
-    settings: dict[str, Any] = {"processor_api_access": "open", "fleet_secrets": {}}
+    settings: dict[str, Any] = {"processor_api_access": "open", "processor_api_token": ""}
     assert broken_rules("processor", **settings) == []
     assert env("processor", **settings)["API_ACCESS"] == "open"
     assert env("processor", **settings)["API_TOKEN_FILE"] == ""
-    assert "labels" not in service("processor", **settings)
+    assert "api-token" not in secrets("processor", **settings)
 
 
 @pytest.mark.parametrize("role", ["processor", "producers"])
@@ -149,6 +194,7 @@ def test_container_is_confined(role: str) -> None:
     assert rendered["cap_drop"] == ["ALL"]
     assert rendered["security_opt"] == ["no-new-privileges:true"]
     assert rendered["mem_limit"] == "512m"
+    assert rendered["pids_limit"] == 256
     assert rendered["restart"] == "unless-stopped"
     assert "environment" not in rendered, "settings stand in .env alone"
 

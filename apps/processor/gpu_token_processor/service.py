@@ -20,7 +20,7 @@ from gpu_token_processor.metrics import Metrics
 from gpu_token_processor.monitor import Monitor, Probe
 from gpu_token_processor.pipeline.assembly import DataPath
 from gpu_token_processor.pipeline.dead_letters import DeadLetterTopics
-from gpu_token_processor.pipeline.kafka import ErrorLog, quiet
+from gpu_token_processor.pipeline.kafka import ErrorLog, connection, quiet
 from gpu_token_processor.pipeline.sent_letters import SentLetters
 from gpu_token_processor.pipeline.state import ConsumerState
 from gpu_token_processor.pipeline.supervisor import Supervisor
@@ -44,14 +44,16 @@ class Service:
         self._requests_per_second = settings.api_requests_per_second
         reads = MongoReads(read_client(settings), settings.mongo_database)
         store = MongoEventStore(write_client(settings), settings.mongo_database)
-        producer = Producer({**DeadLetterTopics.config(settings.kafka_bootstrap), **quiet(ErrorLog(log))})
+        kafka = connection(settings)
+        errors = ErrorLog(log)
+        producer = Producer({**DeadLetterTopics.config(kafka), **quiet(errors)})
         self._metrics = Metrics()
         self._state = ConsumerState()
         self._metrics.report_lag(lambda: self._state.lags)
-        dead_letters = DeadLetterTopics(producer, SentLetters(settings.kafka_bootstrap))
-        data_path = DataPath(settings, store, dead_letters, self._state, self._metrics)
+        dead_letters = DeadLetterTopics(producer, SentLetters(kafka))
+        data_path = DataPath(settings, store, dead_letters, self._state, self._metrics, errors)
         self._supervisor = Supervisor(data_path.run, self._state, self._metrics)
-        self._kafka = kafka_probe(producer, (settings.topic_metric, settings.topic_token))
+        self._kafka = kafka_probe(producer, errors, (settings.topic_metric, settings.topic_token))
         self._mongodb = mongodb_probe(reads)
         self._monitor = Monitor(self._kafka, self._mongodb)
         self._answers = Answers(
@@ -134,18 +136,19 @@ class MissingTopicError(LookupError):
     """Kafka answers, yet a topic that the processor reads is not there."""
 
 
-def kafka_probe(producer: Producer, topics: Sequence[str]) -> Probe:
+def kafka_probe(producer: Producer, errors: ErrorLog, topics: Sequence[str]) -> Probe:
     """Whether Kafka answers and has the topics."""
 
     def ask() -> None:
         try:
             known = producer.list_topics(timeout=_METADATA_SECONDS).topics
         except KafkaException as error:
-            raise KafkaAbsentError(error.args[0].str()) from error
+            # Asking ends with no more than "Broker transport failure"; why, the clients' callbacks were told.
+            raise KafkaAbsentError(errors.cause or error.args[0].str()) from error
         missing = [topic for topic in topics if topic not in known]
         if missing:
             raise MissingTopicError(
-                f"topic {' and '.join(missing)} does not exist: run the playbook's kafka role"
+                f"topic {' and '.join(missing)} is not there for this user: run the playbook's kafka role"
             )
 
     return Probe("kafka", ask)

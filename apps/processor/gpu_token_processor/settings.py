@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from typing import Annotated, Any, get_type_hints
 
 import msgspec
+from gpu_token_contracts.login import SettingsError as SettingsError
 from msgspec import Meta
 
 Text = Annotated[str, Meta(min_length=1)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Usd = Annotated[float, Meta(ge=0, le=100_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
-
-
-class SettingsError(ValueError):
-    """One sentence: the variable, its value, the remedy."""
+# What a login is made of; see gpu_token_contracts/login.py.
+Name = Annotated[Text, Meta(description="the user's name")] | None
+File = Annotated[Text, Meta(description="the path of a file")] | None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,10 +23,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$", description="host:port of each broker, by commas"),
     ]
+    kafka_username: Name = None
+    kafka_password_file: File = None
+    kafka_ca_file: File = None
     mongo_url: Annotated[
         str,
-        Meta(pattern=r"^mongodb(\+srv)?://\S+$", description="a mongodb:// address with user and password"),
+        Meta(
+            pattern=r"^mongodb(\+srv)?://[^\s@]+$",
+            description="a mongodb:// address, the login apart from it (MONGO_USERNAME, MONGO_PASSWORD_FILE)",
+        ),
     ]
+    mongo_username: Name = None
+    mongo_password_file: File = None
+    mongo_ca_file: File = None
     mongo_database: Annotated[
         str, Meta(pattern=r"^[A-Za-z0-9_-]{1,63}$", description="letters, digits, _ and -, at most 63")
     ] = "gpu_token"
@@ -97,7 +106,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "INFO"
 
 
-# Never shown, even when wrong: they hold a password.
+# Never shown when wrong: it may hold a password.
 _SECRET = frozenset({"mongo_url"})
 
 

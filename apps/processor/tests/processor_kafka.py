@@ -19,9 +19,10 @@ class MockKafka:
         )
         brokers = self._cluster.list_topics(timeout=10).brokers.values()
         self.bootstrap = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
+        self.connection: dict[str, object] = {"bootstrap.servers": self.bootstrap}
         self._producer = Producer(
             {
-                "bootstrap.servers": self.bootstrap,
+                **self.connection,
                 "enable.idempotence": True,
                 # Values larger than a broker takes uncompressed must get there too.
                 "compression.type": "lz4",

@@ -15,6 +15,7 @@ from gpu_token_contracts import Origin, dlq_topic, origin_headers, position
 from gpu_token_processor.metrics import Metrics
 from gpu_token_processor.pipeline.assembly import DataPath
 from gpu_token_processor.pipeline.dead_letters import DeadLetterSink, DeadLetterTopics
+from gpu_token_processor.pipeline.kafka import ErrorLog
 from gpu_token_processor.pipeline.sent_letters import SentLetters
 from gpu_token_processor.pipeline.state import ConsumerState, Phase
 from gpu_token_processor.pipeline.supervisor import Supervisor
@@ -40,7 +41,7 @@ class Running:
             mongo_url="mongodb://unused",
             **{"consume_batch_events": 50, **changes},  # type: ignore[arg-type]
         )
-        path = DataPath(settings, store, sink, self.state, self.metrics)
+        path = DataPath(settings, store, sink, self.state, self.metrics, ErrorLog(kafka.log))
         self.supervisor = Supervisor(path.run, self.state, self.metrics)
         self.supervisor.start()
 
@@ -127,8 +128,8 @@ POISON: dict[str, tuple[dict[str, Any] | bytes | None, str]] = {
 
 def each_kind_of_poison_is_dead_lettered_and_the_next_event_stored(kafka: MockKafka) -> None:
     store = FakeStore()
-    producer = Producer({**DeadLetterTopics.config(kafka.bootstrap), "logger": kafka.log})
-    sink = DeadLetterTopics(producer, SentLetters(kafka.bootstrap))
+    producer = Producer({**DeadLetterTopics.config(kafka.connection), "logger": kafka.log})
+    sink = DeadLetterTopics(producer, SentLetters(kafka.connection))
     delays_seconds = []
     with running(kafka, store, sink) as processor:
         until(lambda: processor.state.assigned_partitions == 8, "assigned")

@@ -76,3 +76,11 @@ def test_a_bad_address_does_not_show_its_password() -> None:
     assert process.returncode == 2
     assert "s3" not in output
     assert output.startswith("MONGO_URL is not usable")
+
+
+@pytest.mark.parametrize("service", ["KAFKA", "MONGO"])
+def test_half_a_login_ends_it_before_it_starts(service: str) -> None:
+    process = run("gpu_token_processor", **NOBODY | {f"{service}_USERNAME": "processor"})
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert output.startswith(f"{service}_USERNAME is 'processor', but {service}_PASSWORD_FILE and ")

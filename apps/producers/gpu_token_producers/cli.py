@@ -13,6 +13,7 @@ import msgspec
 import typer
 from gpu_token_contracts import TOPIC_GPU_METRICS, TOPIC_TOKEN_USAGE, Reason
 from gpu_token_contracts.bounds import MAX_TEXT_LENGTH
+from gpu_token_contracts.login import SettingsError, kafka_security
 
 from gpu_token_producers.dead_letter_replay import DeadLetterReplay
 from gpu_token_producers.errors import ProducerError
@@ -45,6 +46,15 @@ app = typer.Typer(
 )
 
 Bootstrap = Annotated[str, typer.Option(envvar="KAFKA_BOOTSTRAP", help="Kafka's address, host:port.")]
+Username = Annotated[
+    str | None, typer.Option(envvar="KAFKA_USERNAME", help="Kafka's user. Default: plain text, no login.")
+]
+PasswordFile = Annotated[
+    str | None, typer.Option(envvar="KAFKA_PASSWORD_FILE", help="File that holds the user's password.")
+]
+CaFile = Annotated[
+    str | None, typer.Option(envvar="KAFKA_CA_FILE", help="PEM file of the authority that Kafka is known by.")
+]
 TopicMetric = Annotated[str, typer.Option(envvar="TOPIC_METRIC", help="Topic of GPU metrics.")]
 TopicToken = Annotated[str, typer.Option(envvar="TOPIC_TOKEN", help="Topic of token usage.")]
 GpuSeedFile = Annotated[Path, typer.Option(envvar="GPU_SEED", help="JSON file of the GPUs to speak for.")]
@@ -85,6 +95,9 @@ def generate(
     ] = "llama-3-70b",
     host: Host = "gpu-host-1",
     gpu_seed: GpuSeedFile = BUILT_IN_SEED,
+    username: Username = None,
+    password_file: PasswordFile = None,
+    ca_file: CaFile = None,
     topic_metric: TopicMetric = TOPIC_GPU_METRICS,
     topic_token: TopicToken = TOPIC_TOKEN_USAGE,
     run: RunName = None,
@@ -103,15 +116,16 @@ def generate(
         current.generate(events, pairs_per_second=rate, count=count, duration_seconds=duration_seconds)
 
     name = run or f"generate-{uuid.uuid4().hex[:12]}"
-    kafka = KafkaSettings(
-        bootstrap=bootstrap,
-        topic_metric=topic_metric,
-        topic_token=topic_token,
-        wait_seconds=wait_seconds,
-        finish_seconds=finish_seconds,
-        stop_seconds=stop_seconds,
-    )
     with _one_sentence():
+        kafka = KafkaSettings(
+            bootstrap=bootstrap,
+            security=kafka_security(username, password_file, ca_file),
+            topic_metric=topic_metric,
+            topic_token=topic_token,
+            wait_seconds=wait_seconds,
+            finish_seconds=finish_seconds,
+            stop_seconds=stop_seconds,
+        )
         gpus = load_gpus(gpu_seed)
         heartbeat = HeartbeatWriter(heartbeat_path())
         Run(kafka, _new_report(name, model), report, [heartbeat]).execute(work)
@@ -135,6 +149,9 @@ def replay(
     ] = None,
     host: Host = "gpu-host-1",
     gpu_seed: GpuSeedFile = BUILT_IN_SEED,
+    username: Username = None,
+    password_file: PasswordFile = None,
+    ca_file: CaFile = None,
     topic_metric: TopicMetric = TOPIC_GPU_METRICS,
     topic_token: TopicToken = TOPIC_TOKEN_USAGE,
     run: RunName = None,
@@ -152,15 +169,16 @@ def replay(
     name = run or model
     if report is None and _REPORTS.is_dir():
         report = _REPORTS / f"{re.sub(r'[^A-Za-z0-9._-]', '-', name)}.json"
-    kafka = KafkaSettings(
-        bootstrap=bootstrap,
-        topic_metric=topic_metric,
-        topic_token=topic_token,
-        wait_seconds=wait_seconds,
-        finish_seconds=finish_seconds,
-        stop_seconds=stop_seconds,
-    )
     with _one_sentence():
+        kafka = KafkaSettings(
+            bootstrap=bootstrap,
+            security=kafka_security(username, password_file, ca_file),
+            topic_metric=topic_metric,
+            topic_token=topic_token,
+            wait_seconds=wait_seconds,
+            finish_seconds=finish_seconds,
+            stop_seconds=stop_seconds,
+        )
         plan = ReplayPlan(
             trace=trace,
             trace_id=trace_id(trace),
@@ -182,6 +200,9 @@ def replay_dead_letters(
         list[str] | None, typer.Option(help="Letters of this reason alone; may be given again.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count them, send nothing.")] = False,
+    username: Username = None,
+    password_file: PasswordFile = None,
+    ca_file: CaFile = None,
     topic_metric: TopicMetric = TOPIC_GPU_METRICS,
     topic_token: TopicToken = TOPIC_TOKEN_USAGE,
     wait_seconds: WaitSeconds = 60,
@@ -195,15 +216,16 @@ def replay_dead_letters(
     """
     if unknown := set(reason or ()) - set(Reason):
         raise typer.BadParameter(f"no such reason as {', '.join(unknown)}: use one of {', '.join(Reason)}")
-    kafka = KafkaSettings(
-        bootstrap=bootstrap,
-        topic_metric=topic_metric,
-        topic_token=topic_token,
-        wait_seconds=wait_seconds,
-        finish_seconds=finish_seconds,
-        stop_seconds=stop_seconds,
-    )
     with _one_sentence():
+        kafka = KafkaSettings(
+            bootstrap=bootstrap,
+            security=kafka_security(username, password_file, ca_file),
+            topic_metric=topic_metric,
+            topic_token=topic_token,
+            wait_seconds=wait_seconds,
+            finish_seconds=finish_seconds,
+            stop_seconds=stop_seconds,
+        )
         counts = DeadLetterReplay(kafka, reason or (), dry_run).run()
     print(msgspec.json.encode(counts).decode())
 
@@ -234,7 +256,7 @@ def _one_sentence() -> Iterator[None]:
     """Turn a failure into its sentence and exit status 1."""
     try:
         yield
-    except ProducerError as error:
+    except (ProducerError, SettingsError) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None
 

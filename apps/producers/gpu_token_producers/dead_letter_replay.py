@@ -43,7 +43,10 @@ class DeadLetterReplay:
         self._stop = StopRequest()
         self._stop.listen()
         self._sender = Sender(
-            kafka.bootstrap, self._stop, observers=[ProgressPrinter("dead letters replayed")]
+            kafka.bootstrap,
+            self._stop,
+            security=kafka.security,
+            observers=[ProgressPrinter("dead letters replayed")],
         )
 
     def run(self) -> ReplayCounts:
@@ -51,7 +54,7 @@ class DeadLetterReplay:
         topics = (self._kafka.topic_metric, self._kafka.topic_token)
         dlq_topics = [dlq_topic(topic) for topic in topics]
         self._sender.wait_for_topics([*topics, *dlq_topics], self._kafka.wait_seconds)
-        reader = LetterReader(self._kafka.bootstrap, self._reasons)
+        reader = LetterReader(self._kafka, self._reasons)
         try:
             for batch in reader.batches(dlq_topics):
                 if self._stop.requested:

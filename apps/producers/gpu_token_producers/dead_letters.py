@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from gpu_token_contracts import DlqHeader, dlq_topic, origin_headers, origin_in, own_headers
 
 from gpu_token_producers.errors import ProducerError
+from gpu_token_producers.run import KafkaSettings
 from gpu_token_producers.sender import Headers
 
 _GROUP = "dead-letter-replay"
@@ -62,10 +63,11 @@ class LetterReader:
     Not beyond: what is refused again meanwhile becomes a new letter, for the next replay.
     """
 
-    def __init__(self, bootstrap: str, reasons: Collection[str]) -> None:
+    def __init__(self, kafka: KafkaSettings, reasons: Collection[str]) -> None:
         self._consumer = Consumer(
             {
-                "bootstrap.servers": bootstrap,
+                "bootstrap.servers": kafka.bootstrap,
+                **kafka.security,
                 "group.id": group(reasons),
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,

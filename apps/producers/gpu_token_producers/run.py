@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +28,8 @@ class KafkaSettings:
     """Where events go, and how long to wait for it."""
 
     bootstrap: str
+    # librdkafka's settings of login and TLS, with the password.
+    security: dict[str, str] = field(default_factory=dict, repr=False)
     topic_metric: str
     topic_token: str
     wait_seconds: float
@@ -57,7 +59,12 @@ class Run:
             report.write(report_path)
         self.stop = StopRequest()
         self.stop.listen()
-        self.sender = Sender(kafka.bootstrap, self.stop, observers=(ProgressPrinter(report.run), *observers))
+        self.sender = Sender(
+            kafka.bootstrap,
+            self.stop,
+            security=kafka.security,
+            observers=(ProgressPrinter(report.run), *observers),
+        )
 
     def replay(self, events: Iterable[TokenUsage | GpuMetric | BrokenRow], speed: float) -> None:
         """Send events in event time, `speed` times as fast as they happened; 0 is without waiting."""

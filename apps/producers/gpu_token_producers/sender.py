@@ -2,9 +2,11 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from gpu_token_contracts.login import explain_kafka
 
 from gpu_token_producers.counts import Observer, TopicCount, Totals
 from gpu_token_producers.errors import ProducerError
@@ -54,6 +56,7 @@ class Sender:
         bootstrap: str,
         stop: StopRequest,
         *,
+        security: Mapping[str, str] = MappingProxyType({}),
         buffer_events: int = 100_000,
         observers: Sequence[Observer] = (),
     ) -> None:
@@ -69,7 +72,8 @@ class Sender:
         self._fatal: str | None = None
         self._last_error: str | None = None
         self.first_failure: str | None = None
-        self._producer = Producer({**kafka_config(bootstrap, buffer_events), "error_cb": self._on_error})
+        config = {**kafka_config(bootstrap, buffer_events), **security, "error_cb": self._on_error}
+        self._producer = Producer(config)
 
     def wait_for_topics(self, topics: Iterable[str], wait_seconds: float) -> None:
         """Return once Kafka answers and has the topics; raise ProducerError at the deadline."""
@@ -199,11 +203,12 @@ class Sender:
         if error.fatal():
             self._fatal = error.str()
         elif error.code() != KafkaError._ALL_BROKERS_DOWN:
-            self._last_error = error.str()
+            self._last_error = explain_kafka(error.name(), error.str())
         elif self._ready and not self._unreachable:
             self._unreachable = True
+            cause = f" ({self._last_error})" if self._last_error else ""
             print(
-                f"Kafka at {self._bootstrap} cannot be reached: "
+                f"Kafka at {self._bootstrap} cannot be reached{cause}: "
                 f"{self.totals().outstanding} events wait in the buffer.",
                 file=sys.stderr,
                 flush=True,

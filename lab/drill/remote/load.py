@@ -21,6 +21,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 from gpu_token_contracts import GpuMetric, TokenUsage, encode, metric_key, usage_key
+from gpu_token_contracts.login import kafka_security_in
 from gpu_token_producers.sender import kafka_config
 
 Fields = dict[str, Any]
@@ -97,7 +98,8 @@ class Load:
         self._draw = random.Random(seed)
         self._kinds = cycle(KINDS)
         self._numbers = count(1)
-        self._producer = Producer(kafka_config(os.environ["KAFKA_BOOTSTRAP"], BUFFER_EVENTS))
+        config = kafka_config(os.environ["KAFKA_BOOTSTRAP"], BUFFER_EVENTS)
+        self._producer = Producer({**config, **kafka_security_in(os.environ)})
         self._metrics, self._usage = os.environ["TOPIC_METRIC"], os.environ["TOPIC_TOKEN"]
         self.sent = 0
         self.stopped = False

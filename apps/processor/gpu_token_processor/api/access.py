@@ -3,9 +3,9 @@
 import hmac
 import logging
 import re
-from pathlib import Path
 
 from fastapi import Request
+from gpu_token_contracts.login import read_secret
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gpu_token_processor.api import problems
@@ -30,14 +30,7 @@ def read_token(settings: Settings) -> str | None:
             "API_TOKEN_FILE is not set: give the path of a file that holds the API's token, "
             "or set API_ACCESS to open to let everybody ask."
         )
-    try:
-        token = Path(settings.api_token_file).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no ASCII text"
-        raise SettingsError(
-            f"API_TOKEN_FILE is {settings.api_token_file!r}, which cannot be read ({reason}): "
-            "give the path of a file that holds the API's token."
-        ) from None
+    token = read_secret("API_TOKEN_FILE", settings.api_token_file, "the API's token")
     if not _TOKEN.fullmatch(token):
         raise SettingsError(
             f"API_TOKEN_FILE is {settings.api_token_file!r}, which holds no usable token: "

@@ -1,23 +1,22 @@
 """Puts the data path together."""
 
-import logging
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 
+from confluent_kafka import KafkaError
 from gpu_token_contracts import topic_registry
 
 from gpu_token_processor.metrics import Metrics
 from gpu_token_processor.pipeline.dead_letters import DeadLetterSink
 from gpu_token_processor.pipeline.decoding import Decoder
 from gpu_token_processor.pipeline.guard import DeadLetterGuard
-from gpu_token_processor.pipeline.kafka import ErrorLog, consumer_config
+from gpu_token_processor.pipeline.kafka import consumer_config
 from gpu_token_processor.pipeline.poller import Poller
 from gpu_token_processor.pipeline.state import ConsumerState
 from gpu_token_processor.pipeline.writer import Writer
 from gpu_token_processor.settings import Settings
 from gpu_token_processor.store.contract import EventStore
-
-log = logging.getLogger(__name__)
 
 
 class DataPath:
@@ -30,12 +29,14 @@ class DataPath:
         sink: DeadLetterSink,
         state: ConsumerState,
         metrics: Metrics,
+        on_error: Callable[[KafkaError], None],
     ) -> None:
         self._settings = settings
         self._store = store
         self._sink = sink
         self._state = state
         self._metrics = metrics
+        self._on_error = on_error
         self._topics = topic_registry(settings.topic_metric, settings.topic_token)
 
     def run(self, stop: threading.Event) -> None:
@@ -51,7 +52,7 @@ class DataPath:
             max_ahead=timedelta(seconds=settings.event_max_ahead_seconds),
         )
         poller = Poller(
-            consumer_config(settings, ErrorLog(log)),
+            consumer_config(settings, self._on_error),
             tuple(self._topics),
             decoder,
             writer,

@@ -1,6 +1,6 @@
 """Refused events go to `<topic>.dlq`, and a note of each to the store."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -51,10 +51,10 @@ class DeadLetterTopics:
         self._sent_letters = sent_letters
 
     @staticmethod
-    def config(bootstrap: str) -> dict[str, str | int | bool]:
+    def config(connection: Mapping[str, object]) -> dict[str, object]:
         """What the producer needs for every dead letter to arrive exactly as it was."""
         return {
-            "bootstrap.servers": bootstrap,
+            **connection,
             "enable.idempotence": True,
             "acks": "all",
             "linger.ms": 5,

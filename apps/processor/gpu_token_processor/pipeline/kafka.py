@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from confluent_kafka import KafkaError
+from gpu_token_contracts.login import explain_kafka, kafka_security
 
 from gpu_token_processor.settings import Settings
 
@@ -20,19 +21,24 @@ _PREFETCH_KIB = 8_192
 
 
 class ErrorLog:
-    """Logs each of the client's errors when it is new, not each time it tries to connect again."""
+    """Logs each of a client's errors when it is new, not each time it tries to connect again."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
-        self._last: tuple[str, float] = ("", float("-inf"))
+        self._logged: dict[str, float] = {}
+        # The latest that says why a broker is not reached.
+        self.cause: str | None = None
 
     def __call__(self, error: KafkaError) -> None:
         """The client's error callback."""
         # Without the milliseconds of the attempt, which make every message another.
-        text, now = error.str().split(" (after ", 1)[0], time.monotonic()
-        last_text, last_logged = self._last
-        if text != last_text or now - last_logged > _REPEAT_SECONDS:
-            self._last = (text, now)
+        text = explain_kafka(error.name(), error.str().split(" (after ", 1)[0])
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self.cause = text
+        now = time.monotonic()
+        self._logged = {said: at for said, at in self._logged.items() if now - at <= _REPEAT_SECONDS}
+        if text not in self._logged:
+            self._logged[text] = now
             self._log.warning("Kafka: %s", text)
 
 
@@ -41,10 +47,16 @@ def quiet(on_error: Callable[[KafkaError], None]) -> dict[str, object]:
     return {"error_cb": on_error, "log_level": _CRITICAL}
 
 
+def connection(settings: Settings) -> dict[str, object]:
+    """Settings that every client needs. Raises SettingsError."""
+    login = kafka_security(settings.kafka_username, settings.kafka_password_file, settings.kafka_ca_file)
+    return {"bootstrap.servers": settings.kafka_bootstrap, **login}
+
+
 def consumer_config(settings: Settings, on_error: Callable[[KafkaError], None]) -> dict[str, object]:
     """Commits are ours alone to make; see ledger.py."""
     config: dict[str, object] = {
-        "bootstrap.servers": settings.kafka_bootstrap,
+        **connection(settings),
         "group.id": settings.consumer_group,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,

@@ -1,6 +1,6 @@
 """Looks into the dead-letter topics for letters of which a crash left it open whether they were sent."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -20,9 +20,9 @@ class SearchFailed(Exception):
 class SentLetters:
     """Reads with a consumer of its own that belongs to no group and commits nothing."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, connection: Mapping[str, object]) -> None:
         self._config: dict[str, object] = {
-            "bootstrap.servers": bootstrap,
+            **connection,
             "group.id": "dead-letter-search",
             "enable.auto.commit": False,
             "enable.partition.eof": True,

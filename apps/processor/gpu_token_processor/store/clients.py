@@ -1,5 +1,8 @@
 """MongoDB clients: one for the data path, one for the API, so that neither waits for the other."""
 
+from typing import Any
+
+from gpu_token_contracts.login import read_login
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
@@ -23,9 +26,11 @@ def read_client(settings: Settings) -> MongoClient[Document]:
 
 
 def _client(settings: Settings, name: str, socket_timeout_ms: int) -> MongoClient[Document]:
+    security = _security(settings)
     try:
         return MongoClient(
             settings.mongo_url,
+            **security,
             appname=name,
             tz_aware=True,
             connectTimeoutMS=_CONNECT_TIMEOUT_MS,
@@ -35,6 +40,20 @@ def _client(settings: Settings, name: str, socket_timeout_ms: int) -> MongoClien
     except (PyMongoError, ValueError) as error:
         # The driver's own message may repeat the password.
         raise SettingsError(
-            f"MONGO_URL is not usable ({type(error).__name__}): give a mongodb:// address, "
-            "its user and password percent-encoded."
+            f"MONGO_URL is not usable ({type(error).__name__}): give a mongodb:// address."
         ) from None
+
+
+def _security(settings: Settings) -> dict[str, Any]:
+    """Login, as a user of the database itself, and TLS; nothing for a store that is asked in plain text."""
+    login = read_login("MONGO", settings.mongo_username, settings.mongo_password_file, settings.mongo_ca_file)
+    if login is None:
+        return {}
+    return {
+        "username": login.username,
+        "password": login.password,
+        "authSource": settings.mongo_database,
+        "authMechanism": "SCRAM-SHA-256",
+        "tls": True,
+        "tlsCAFile": login.ca_file,
+    }

@@ -9,6 +9,9 @@ DUPLICATE_KEY = 11000
 
 _BRIEF_LENGTH = 200
 
+_UNAUTHORIZED = 13
+_AUTHENTICATION_FAILED = 18
+
 # Codes that blame the document. Everything else is taken to pass, since retrying a bad
 # document only delays, while dead-lettering a good one loses it.
 _BAD_DOCUMENT = {
@@ -53,7 +56,18 @@ def translate(error: Exception) -> StoreUnavailable | DocumentsRefused:
 def brief(error: Exception) -> str:
     """The driver's message without its timeouts and its view of the whole deployment."""
     text = str(error).split(" (configured timeouts", 1)[0].split(", Timeout:", 1)[0]
-    return f"{type(error).__name__}: {text[:_BRIEF_LENGTH]}"
+    return f"{type(error).__name__}: {_remedy(error, text)}{text[:_BRIEF_LENGTH]}"
+
+
+def _remedy(error: Exception, text: str) -> str:
+    """What to check, before the driver's own words, where it is login, rights or TLS that fails."""
+    if isinstance(error, OperationFailure) and error.code == _AUTHENTICATION_FAILED:
+        return "MongoDB refuses the login, check MONGO_USERNAME and MONGO_PASSWORD_FILE: "
+    if isinstance(error, OperationFailure) and error.code == _UNAUTHORIZED:
+        return "MongoDB does not let this user do that, check MONGO_USERNAME: "
+    if isinstance(error, ConnectionFailure) and "SSL" in text:
+        return "TLS with MongoDB fails, check MONGO_CA_FILE and MONGO_URL: "
+    return ""
 
 
 # What a write can raise: the driver's errors and those of encoding a document.

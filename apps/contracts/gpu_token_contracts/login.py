@@ -1,0 +1,98 @@
+"""How both apps log in to Kafka, and the processor to MongoDB: by name and password, over TLS."""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class SettingsError(ValueError):
+    """One sentence: the variable, its value, the remedy. Never a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who asks, by which password, and by which authority the server is known."""
+
+    username: str
+    password: str = field(repr=False)
+    ca_file: str
+
+
+def read_secret(variable: str, path: str, holds: str) -> str:
+    """The one line of the file that a variable names."""
+    remedy = f"give the path of a file that holds {holds}"
+    try:
+        secret = Path(path).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no ASCII text"
+        raise SettingsError(f"{variable} is {path!r}, which cannot be read ({reason}): {remedy}.") from None
+    if not secret:
+        raise SettingsError(f"{variable} is {path!r}, which is empty: {remedy}.")
+    return secret
+
+
+def read_login(
+    service: str, username: str | None, password_file: str | None, ca_file: str | None
+) -> Login | None:
+    """What `<service>_USERNAME`, `_PASSWORD_FILE` and `_CA_FILE` say; None if none of them is set."""
+    given = {
+        f"{service}_USERNAME": username,
+        f"{service}_PASSWORD_FILE": password_file,
+        f"{service}_CA_FILE": ca_file,
+    }
+    if not any(given.values()):
+        return None
+    if not (username and password_file and ca_file):
+        lacking = " and ".join(variable for variable, value in given.items() if not value)
+        present = ", ".join(f"{variable} is {value!r}" for variable, value in given.items() if value)
+        raise SettingsError(
+            f"{present}, but {lacking} is not set: set {', '.join(given)} together, or none of them "
+            "to connect in plain text without a login."
+        )
+    password = read_secret(f"{service}_PASSWORD_FILE", password_file, "the password")
+    _check_authority(f"{service}_CA_FILE", ca_file)
+    return Login(username, password, ca_file)
+
+
+def kafka_security(username: str | None, password_file: str | None, ca_file: str | None) -> dict[str, str]:
+    """librdkafka's settings, without the address; empty for a Kafka that is asked in plain text."""
+    login = read_login("KAFKA", username, password_file, ca_file)
+    if login is None:
+        return {}
+    return {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": login.username,
+        "sasl.password": login.password,
+        "ssl.ca.location": login.ca_file,
+    }
+
+
+def kafka_security_in(environment: Mapping[str, str]) -> dict[str, str]:
+    """`kafka_security` by the environment variables."""
+    return kafka_security(
+        *(environment.get(f"KAFKA_{name}") for name in ("USERNAME", "PASSWORD_FILE", "CA_FILE"))
+    )
+
+
+def explain_kafka(error_name: str, text: str) -> str:
+    """A client's error as a sentence that names the remedy, where it is one of login or of TLS."""
+    match error_name:
+        case "_AUTHENTICATION":
+            return f"Kafka refuses the login, check KAFKA_USERNAME and KAFKA_PASSWORD_FILE ({text})"
+        case "_SSL":
+            return f"Kafka's certificate is not accepted, check KAFKA_CA_FILE and KAFKA_BOOTSTRAP ({text})"
+    return text
+
+
+def _check_authority(variable: str, path: str) -> None:
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:
+        # What OpenSSL says of a file without a certificate names neither.
+        reason = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        raise SettingsError(
+            f"{variable} is {path!r}, which cannot be used ({reason}): give the path of a PEM file "
+            "with the certificate of the authority that signed the server's."
+        ) from None
