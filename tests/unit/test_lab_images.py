@@ -350,9 +350,31 @@ security: {authorization: enabled}
     ]
 
 
+def test_mongod_takes_tls_from_the_file_or_the_flags(tmp_path: Path) -> None:
+    arguments = config(
+        tmp_path,
+        """
+net.tls: {mode: requireTLS, certificateKeyFile: /s.pem, CAFile: /ca.pem}
+net.tls.allowConnectionsWithoutCertificates: true
+""",
+    )
+    flags = ["--tlsMode=requireTLS", "--tlsCertificateKeyFile=/s.pem", "--tlsCAFile=/ca.pem"]
+    anybody = "--tlsAllowConnectionsWithoutCertificates"
+    assert settings.parse(arguments) == settings.parse([*flags, anybody])
+    tls = ["--tls-cert-file=/s.pem", "--tls-key-file=/s.pem", "--tls-ca-file=/ca.pem"]
+    assert mongod.server_arguments(settings.parse(arguments))[-3:] == tls
+    assert mongod.server_arguments(settings.parse(flags))[-4:] == [*tls, "--tls-require-client-cert"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("net: {tls: {mode: preferTLS}}", "set requireTLS or disabled"),
+        (
+            "net: {tls: {mode: requireTLS, certificateKeyFile: /s.pem}}",
+            "both a certificateKeyFile and a CAFile",
+        ),
+        ("net: {tls: {CAFile: /ca.pem}}", "TLS is disabled"),
         ("net: {prot: 1}", "Unrecognized option: net.prot"),
         ("replication: {replSetName: rs0}", "Unrecognized option: replication.replSetName"),
         ("security: {authorization: true}", "set it to enabled or disabled"),

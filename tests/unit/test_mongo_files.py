@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,17 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
+from lab.images.contexts.mongo.mongo_compat.settings import parse
+
 from .role_files import load_fleet, render, role_variables
+
+SECRETS = {"mongo_admin_password": "a" * 32, "mongo_processor_password": "p" * 32}
+MACHINE: dict[str, Any] = {
+    "fleet": load_fleet(),
+    "fleet_secrets": SECRETS,
+    "private_ip_address": "10.0.1.20",
+    "certificate_sha256": "0" * 64,
+}
 
 
 def conf(**settings: Any) -> dict[str, Any]:
@@ -18,6 +29,20 @@ def conf(**settings: Any) -> dict[str, Any]:
         render("mongo", "mongod.conf.j2", {"fleet": load_fleet(), **settings})
     )
     return content
+
+
+def compose(**settings: Any) -> dict[str, Any]:
+    """Render and read the compose file's service."""
+    text = render("mongo", "compose.yml.j2", {**MACHINE, **settings})
+    found: dict[str, Any] = yaml.safe_load(text)["services"]["mongo"]
+    return found
+
+
+def broken_rules(**settings: Any) -> list[str]:
+    """What preflight would say."""
+    context = {**role_variables("mongo"), **MACHINE, **settings}
+    rules = Templar(DataLoader(), variables=context).template(context["_mongo_setting_rules"])
+    return [rule["otherwise"] for rule in rules if not rule["holds"]]
 
 
 @pytest.mark.parametrize(("memory_mib", "cache_gib"), [(2048, 0.5), (1024, 0.25), (512, 0.25), (16384, 4.0)])
@@ -30,9 +55,64 @@ def test_own_settings_are_merged_in() -> None:
     rendered = conf(
         mongo_settings={"net": {"maxIncomingConnections": 100}, "operationProfiling": {"mode": "slowOp"}}
     )
-    assert rendered["net"] == {"port": 27017, "bindIp": "0.0.0.0", "maxIncomingConnections": 100}
+    own = {"port": 27017, "bindIp": "0.0.0.0", "maxIncomingConnections": 100}
+    assert {name: value for name, value in rendered["net"].items() if name != "tls"} == own
     assert rendered["operationProfiling"] == {"mode": "slowOp"}
     assert rendered["storage"]["dbPath"] == "/data/db"
+
+
+def test_the_store_takes_users_only_and_over_tls_only() -> None:
+    rendered = conf()
+    assert rendered["security"] == {"authorization": "enabled"}
+    assert rendered["net"]["tls"] == {
+        "mode": "requireTLS",
+        "certificateKeyFile": "/etc/mongo/secrets/server.pem",
+        "CAFile": "/etc/mongo/secrets/ca.pem",
+        "allowConnectionsWithoutCertificates": True,
+    }
+
+
+def test_the_stand_in_honours_every_setting(tmp_path: Path) -> None:
+    (tmp_path / "mongod.conf").write_text(render("mongo", "mongod.conf.j2", {"fleet": load_fleet()}))
+    known = parse(["--config", str(tmp_path / "mongod.conf")])
+    assert known.tls
+    assert known.authorization
+    assert not known.require_client_certificate
+
+
+def test_the_container_may_do_little_and_knows_no_password() -> None:
+    found = compose()
+    assert found["read_only"]
+    assert found["cap_drop"] == ["ALL"]
+    assert found["security_opt"] == ["no-new-privileges:true"]
+    assert found["ports"] == ["10.0.1.20:27017:27017", "127.0.0.1:27017:27017"]
+    assert [volume for volume in found["volumes"] if not volume.endswith(":ro")] == [
+        "/srv/mongo/data:/data/db"
+    ]
+    assert not any(password in str(found) for password in SECRETS.values())
+
+
+def test_another_certificate_makes_another_container() -> None:
+    assert compose() != compose(certificate_sha256="1" * 64)
+
+
+def test_short_passwords_are_refused_and_not_shown() -> None:
+    assert broken_rules() == []
+    [said] = broken_rules(mongo_admin_password="short-password")
+    assert said.startswith("mongo_admin_password has 14 characters; give it at least 20")
+    assert "short-password" not in said
+    [said] = broken_rules(fleet_secrets={**SECRETS, "mongo_processor_password": ""})
+    assert said.startswith("mongo_processor_password has 0 characters")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"net": {"tls": {"mode": "disabled"}}}, {"security": {"authorization": "disabled"}}],
+    ids=["tls", "authorization"],
+)
+def test_protection_cannot_be_turned_off(settings: dict[str, Any]) -> None:
+    [said] = broken_rules(mongo_settings=settings)
+    assert said.startswith("mongo_settings sets net.tls.mode to")
 
 
 @pytest.mark.parametrize(
