@@ -14,7 +14,27 @@ from testinfra.host import Host
 
 ROOT = Path(__file__).parents[3]
 DEFAULTS: dict[str, Any] = yaml.safe_load((ROOT / "roles/mongo/defaults/main.yml").read_text())
-ASK = "import json, pymongo; db = pymongo.MongoClient('127.0.0.1', 27017)['gpu_token']; print(json.dumps(%s))"
+SECRETS = "/opt/gpu-token/mongo/secrets"
+# Two that the tests know; site.yml's own are in SSM.
+ADMIN_PASSWORD = "molecule-knows-this-of-the-admin"
+PROCESSOR_PASSWORD = "molecule-knows-this-of-processor"
+# Prints the value of an expression over `client` and `db`, or how it was refused.
+ASK = """
+import json, sys
+import pymongo
+options, expression = json.loads(sys.argv[1]), sys.argv[2]
+client = pymongo.MongoClient("127.0.0.1", serverSelectionTimeoutMS=3000, **options)
+db = client["gpu_token"]
+try:
+    print(json.dumps(eval(expression)))
+except pymongo.errors.OperationFailure as error:
+    print(json.dumps({"refused": error.code}))
+except pymongo.errors.ServerSelectionTimeoutError:
+    print(json.dumps({"refused": "connection"}))
+"""
+TLS = {"tls": True, "tlsCAFile": f"{SECRETS}/ca.pem"}
+PROCESSOR = {"username": "processor", "password": PROCESSOR_PASSWORD, "authSource": "gpu_token", **TLS}
+UNAUTHORIZED, WRONG_PASSWORD = {"refused": 13}, {"refused": 18}
 
 
 def inspect(host: Host) -> dict[str, Any]:
@@ -24,9 +44,17 @@ def inspect(host: Host) -> dict[str, Any]:
     return found[0]
 
 
-def ask(host: Host, expression: str) -> Any:
-    """Evaluate an expression over `db` on the machine."""
-    return json.loads(host.check_output("python3 -c %s", ASK % expression))
+def admin_password(host: Host) -> str:
+    """The password by which the role comes in."""
+    with host.sudo():
+        content: str = host.file(f"{SECRETS}/admin-password").content_string
+    return content
+
+
+def ask(host: Host, expression: str, options: dict[str, Any] | None = None) -> Any:
+    """Evaluate an expression over `client` and `db` on the machine, as the administrator by default."""
+    login = {"username": "admin", "password": admin_password(host), **TLS} if options is None else options
+    return json.loads(host.check_output("python3 -c %s %s %s", ASK, json.dumps(login), expression))
 
 
 def gpus(host: Host) -> list[dict[str, Any]]:
@@ -110,6 +138,100 @@ def test_an_index_of_other_options_is_replaced(host: Host) -> None:
     indexes[-1] = {**indexes[-1], "options": {"unique": True}}
     assert converge(mongo_indexes=indexes) == {"mongo : Create and replace indexes": 1}
     assert converge(mongo_indexes=indexes) == {}
+
+
+def test_the_container_may_do_little(host: Host) -> None:
+    container = inspect(host)
+    with host.sudo():
+        status = host.file(f"/proc/{container['State']['Pid']}/status").content_string
+        assert host.run("docker exec mongo touch /etc/anything").rc != 0
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert int(fields["CapEff"], 16) == 0
+    assert fields["NoNewPrivs"] == "1"
+    assert container["HostConfig"]["ReadonlyRootfs"]
+    assert container["HostConfig"]["PidsLimit"] == 1000
+    assert [mount["Type"] for mount in container["Mounts"]] == ["bind"] * 3
+
+
+def test_the_port_is_open_on_two_addresses_alone(host: Host) -> None:
+    listening = host.check_output("ss -Hltn sport = :27017").splitlines()
+    addresses = {line.split()[3].rpartition(":")[0] for line in listening}
+    assert len(addresses) == 2
+    assert "127.0.0.1" in addresses
+    assert not addresses & {"0.0.0.0", "*", "[::]"}
+
+
+def test_the_secrets_are_the_store_s_alone(host: Host) -> None:
+    found = host.check_output("find %s -type f -printf '%%f %%m %%U\\n'", SECRETS).splitlines()
+    assert sorted(found) == ["admin-password 400 999", "ca.pem 444 0", "server.pem 400 999"]
+
+
+def test_changed_passwords_are_applied_and_the_data_stay(host: Host) -> None:
+    before, container = gpus(host), inspect(host)["Id"]
+    passwords = {"mongo_admin_password": ADMIN_PASSWORD, "mongo_processor_password": PROCESSOR_PASSWORD}
+    assert converge(**passwords) == {
+        "mongo : Keep users, passwords and roles": 1,
+        "mongo : Write the administrator's password": 1,
+    }
+    assert converge(**passwords) == {}
+    assert admin_password(host) == ADMIN_PASSWORD
+    assert gpus(host) == before
+    assert inspect(host)["Id"] == container
+
+
+def test_who_does_not_log_in_gets_nothing(host: Host) -> None:
+    assert ask(host, "client.admin.command('ping')['ok']", TLS) == 1
+    for expression in (
+        "db.gpus.count_documents({})",
+        "db.gpus.insert_one({}).acknowledged",
+        "client.list_database_names()",
+        "db.command('createUser', 'friend', pwd='x' * 20, roles=['readWrite'])",
+    ):
+        assert ask(host, expression, TLS) == UNAUTHORIZED, expression
+    assert ask(host, "db.gpus.count_documents({})", {**PROCESSOR, "password": "x" * 32}) == WRONG_PASSWORD
+
+
+def test_nobody_is_answered_without_tls(host: Host) -> None:
+    assert ask(host, "client.admin.command('ping')", {}) == {"refused": "connection"}
+    assert ask(host, "client.admin.command('ping')", {"tls": True}) == {"refused": "connection"}
+
+
+def test_the_processor_has_its_own_database_and_nothing_else(host: Host) -> None:
+    assert ask(host, "db.gpus.count_documents({})", PROCESSOR) == len(DEFAULTS["mongo_gpu_seeds"])
+    assert ask(host, "db.scratch.insert_one({'_id': 1}).acknowledged", PROCESSOR)
+    for expression in (
+        "client['other']['gpus'].count_documents({})",
+        "client['other']['gpus'].insert_one({}).acknowledged",
+        "list(client['admin']['system.users'].find())",
+        "client['admin'].command('serverStatus')",
+        "db.command('createUser', 'friend', pwd='x' * 20, roles=['readWrite'])",
+        "db.command('updateUser', 'processor', roles=['dbOwner'])",
+    ):
+        assert ask(host, expression, PROCESSOR) == UNAUTHORIZED, expression
+
+
+def test_no_password_is_told(host: Host) -> None:
+    with host.sudo():
+        logs = host.run("docker logs mongo")
+        told = host.check_output("docker inspect mongo") + logs.stdout + logs.stderr
+        told += host.check_output("cat /opt/gpu-token/mongo/compose.yml /opt/gpu-token/mongo/mongod.conf")
+        told += host.check_output("ps aux")
+    for password in (ADMIN_PASSWORD, PROCESSOR_PASSWORD):
+        assert password not in told
+
+
+def test_data_of_which_no_password_is_known_are_taken_over(host: Host) -> None:
+    before = gpus(host)
+    # As an earlier version left them: nobody may log in, and there is no file.
+    ask(host, "[db.command('dropUser', 'processor'), client.admin.command('dropUser', 'admin')]")
+    with host.sudo():
+        host.check_output("rm %s/admin-password", SECRETS)
+    changed = converge()
+    assert changed["mongo : Make the users"] == 1
+    assert "mongo : Keep users, passwords and roles" not in changed
+    assert gpus(host) == before
+    assert ask(host, "db.gpus.count_documents({})", TLS) == UNAUTHORIZED
+    assert converge() == {}
 
 
 def test_documents_outlive_the_container(host: Host) -> None:
