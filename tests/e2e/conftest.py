@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .runner import play
+from .runner import Play, play
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
@@ -31,9 +31,9 @@ def lab() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def converged() -> None:
-    """site.yml has run."""
-    play("site.yml").must_pass()
+def converged() -> Play:
+    """site.yml has run, and told all that it can tell."""
+    return play("site.yml", verbosity=3).must_pass()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,6 +13,9 @@ from typing import Any
 import ansible_runner
 
 ROOT = Path(__file__).resolve().parents[2]
+# How Kafka's tools log in inside the broker's container.
+KAFKA_LOGIN_FILE = "/etc/kafka/secrets/admin.properties"
+KAFKA_SERVER = ("--bootstrap-server", "localhost:29092")
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Play:
     """Host -> names of the tasks that reported a change."""
     hosts: frozenset[str] = frozenset()
     """Hosts that ran at least one task."""
+    artifacts: str = ""
+    """Everything that ansible-runner wrote about it: command, standard output, events."""
 
     def must_pass(self) -> Play:
         assert self.rc == 0, f"ansible-playbook ended with {self.rc}:\n{self.stdout[-8000:]}"
@@ -76,9 +81,22 @@ def play(
             if data.get("res", {}).get("changed") and not data.get("ignore_errors"):
                 changed.setdefault(data["host"], []).append(data["task"])
         assert run.rc is not None
-        return Play(rc=run.rc, stdout=run.stdout.read(), changed=changed, hosts=frozenset(hosts))
+        written = (file.read_text() for file in (private / "artifacts").rglob("*") if file.is_file())
+        return Play(
+            rc=run.rc,
+            stdout=run.stdout.read(),
+            changed=changed,
+            hosts=frozenset(hosts),
+            artifacts="\n".join(written),
+        )
     finally:
         shutil.rmtree(private)
+
+
+def kafka_tool(name: str, *arguments: str) -> tuple[str, ...]:
+    """The command line of one of Kafka's tools, on the broker's machine."""
+    inside = (f"/opt/kafka/bin/kafka-{name}.sh", *KAFKA_SERVER, "--command-config", KAFKA_LOGIN_FILE)
+    return ("docker", "exec", "kafka", *inside, *arguments)
 
 
 def host_variables(machine: str) -> dict[str, Any]:

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from fleet.model import Flow, load
+from fleet.model import Flow
 from fleet.rules import EVERY_ROLE, OPERATOR, SSH_PORT
-from lab import firewall, machines
-from lab.report import Report
-from lab.settings import from_environment
 
 from . import scan
+from .environment import FLEET, ROLES, enforced, listing
 from .runner import ROOT, play
 
 pytestmark = pytest.mark.usefixtures("converged")
 
 OnMachine = Callable[..., str]
-FLEET = load(ROOT / "fleet.yml")
-ROLES = FLEET.machines()
 # Docker's API, Kafka's controller, web servers, and neighbours of what is served.
 FURTHER_PORTS = {80, 443, 2375, 2376, 8081, 9093, 27018}
 # SSH's own connections of the last run are not taken up.
@@ -74,28 +68,6 @@ def machines_of(role: str) -> list[str]:
 def addresses() -> dict[str, str]:
     """Machine -> address."""
     return {name: str(machine.address) for name, machine in listing().items()}
-
-
-def listing() -> dict[str, machines.Machine]:
-    """The machines of the lab."""
-    return machines.listing(from_environment(os.environ, FLEET))
-
-
-def enforce(flows: Iterable[Flow]) -> None:
-    """Put the lab's firewall in place for these flows; machines and their connections stay as they are."""
-    fleet = FLEET.model_copy(update={"flows": tuple(flows)})
-    hosts = {name: (machine.role, machine.address) for name, machine in listing().items()}
-    firewall.ensure(firewall.chains(from_environment(os.environ, FLEET), fleet, hosts), Report())
-
-
-@contextmanager
-def enforced(flows: Iterable[Flow]) -> Iterator[None]:
-    """These flows for a while, then fleet.yml's again."""
-    enforce(flows)
-    try:
-        yield
-    finally:
-        enforce(FLEET.flows)
 
 
 @pytest.fixture

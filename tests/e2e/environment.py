@@ -1,0 +1,69 @@
+"""The lab's environment of these tests: its fleet, its firewall, its secrets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+
+from fleet.model import Flow, load
+from lab import ec2, firewall, machines
+from lab.report import Report
+from lab.settings import from_environment
+
+from .runner import ROOT, host_variables
+
+FLEET = load(ROOT / "fleet.yml")
+ROLES = FLEET.machines()
+
+
+def listing() -> dict[str, machines.Machine]:
+    """The machines of the lab."""
+    return machines.listing(from_environment(os.environ, FLEET))
+
+
+def enforce(flows: Iterable[Flow]) -> None:
+    """Put the lab's firewall in place for these flows; machines and their connections stay as they are."""
+    fleet = FLEET.model_copy(update={"flows": tuple(flows)})
+    hosts = {name: (machine.role, machine.address) for name, machine in listing().items()}
+    firewall.ensure(firewall.chains(from_environment(os.environ, FLEET), fleet, hosts), Report())
+
+
+@contextmanager
+def enforced(flows: Iterable[Flow]) -> Iterator[None]:
+    """These flows for a while, then fleet.yml's again."""
+    enforce(flows)
+    try:
+        yield
+    finally:
+        enforce(FLEET.flows)
+
+
+def every_secret() -> dict[str, str]:
+    """Name -> value, as SSM holds them."""
+    pages = (
+        parameters()
+        .get_paginator("get_parameters_by_path")
+        .paginate(Path=secrets_path(), WithDecryption=True)
+    )
+    return {one["Name"].rpartition("/")[2]: one["Value"] for page in pages for one in page["Parameters"]}
+
+
+def parameters() -> Any:
+    """A client of the lab's SSM."""
+    return boto3.client(
+        "ssm",
+        endpoint_url=from_environment(os.environ, FLEET).ec2_url,
+        region_name=ec2.REGION,
+        aws_access_key_id="lab",
+        aws_secret_access_key="lab",
+    )
+
+
+def secrets_path() -> str:
+    """Where the secrets are kept."""
+    found: str = host_variables("kafka-1")["secrets_path"]
+    return found
