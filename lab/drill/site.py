@@ -15,7 +15,7 @@ from lab.settings import Settings
 from lab.waiting import until
 
 _PROJECTS = "/opt/gpu-token"
-_COUNT = Path(__file__).parent / "remote" / "count.py"
+_REMOTE = Path(__file__).parent / "remote"
 _COUNT_SECONDS = 120
 _RECOVERY_SECONDS = 300
 # A health check of the store may be this far away.
@@ -60,14 +60,17 @@ class Site:
             load.remove()
 
     def count(self, run: str, since: float) -> Found:
-        """What the store and the dead-letter topics hold of a run."""
-        command = _compose("processor", "drill-count", [run, str(since)])
-        said = shell.run(
-            self.processor.on_machine(*command),
-            stdin=_COUNT.read_bytes(),
-            timeout_seconds=_COUNT_SECONDS,
-        )
-        return Found.read(said.splitlines())
+        """What the store and the dead-letter topics hold of a run, each asked by who may."""
+        lines: list[str] = []
+        for service, script in ((self.processor, "documents"), (self.producers, "dead_letters")):
+            command = _compose(service.container, f"drill-{script}", [run, str(since)])
+            said = shell.run(
+                service.on_machine(*command),
+                stdin=(_REMOTE / f"{script}.py").read_bytes(),
+                timeout_seconds=_COUNT_SECONDS,
+            )
+            lines += said.splitlines()
+        return Found.read(lines)
 
     def await_restart(self, service: Service, started_before: str | None) -> None:
         """Wait until a service runs that was started since."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from .runner import ROOT, play
+from .runner import ROOT, kafka_tool, play
 
 pytestmark = pytest.mark.usefixtures("converged")
 
@@ -45,8 +45,7 @@ def test_what_was_changed_by_hand_is_found(on_machine: OnMachine) -> None:
     on_machine("mongo-1", "python3", "-c", DROP_INDEX)
     on_machine(
         "kafka-1",
-        *["docker", "exec", "kafka", "/opt/kafka/bin/kafka-configs.sh", "--bootstrap-server=localhost:9092"],
-        *["--alter", "--topic=token.usage.v1", "--add-config=retention.ms=60000"],
+        *kafka_tool("configs", "--alter", "--topic=token.usage.v1", "--add-config=retention.ms=60000"),
     )
     done = drift()
     assert done.returncode == 2, done.stdout + done.stderr

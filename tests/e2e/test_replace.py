@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from .conftest import lab_command
-from .runner import ROOT, host_variables, play
+from .runner import ROOT, host_variables, kafka_tool, play
 
 pytestmark = pytest.mark.usefixtures("converged")
 
 OnMachine = Callable[..., str]
-OFFSETS = "/opt/kafka/bin/kafka-get-offsets.sh"
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +53,6 @@ def totals() -> dict[str, int]:
 
 def end_offsets(on_machine: OnMachine) -> dict[str, int]:
     """How many events each partition has taken."""
-    printed = on_machine(
-        "kafka-1", "docker", "exec", "kafka", OFFSETS, "--bootstrap-server", "localhost:9092"
-    )
+    printed = on_machine("kafka-1", *kafka_tool("get-offsets"))
     lines = (line.rsplit(":", 1) for line in printed.splitlines())
     return {partition: int(offset) for partition, offset in lines}

@@ -16,12 +16,11 @@ import pytest
 import yaml
 
 from .conftest import lab_command
-from .runner import ROOT, host_variables, play
+from .runner import KAFKA_LOGIN_FILE, KAFKA_SERVER, ROOT, host_variables, kafka_tool, play
 
 FLEET: dict[str, Any] = yaml.safe_load((ROOT / "fleet.yml").read_text())
 OnMachine = Callable[..., str]
 ContainerIds = Callable[[], dict[str, str]]
-TOPICS = "/opt/kafka/bin/kafka-topics.sh"
 
 
 def test_dry_run_on_fresh_machines_passes() -> None:
@@ -98,16 +97,9 @@ def test_tagged_rerun_of_one_machine_needs_no_other() -> None:
 
 def test_malformed_event_is_dead_lettered_with_its_reason(on_machine: OnMachine) -> None:
     before = dead_letters(on_machine)
-    on_machine(
-        "kafka-1",
-        "docker",
-        "exec",
-        "kafka",
-        "sh",
-        "-c",
-        "echo '{\"ts\": ' | /opt/kafka/bin/kafka-console-producer.sh"
-        " --bootstrap-server localhost:9092 --topic token.usage.v1",
-    )
+    send = ["/opt/kafka/bin/kafka-console-producer.sh", *KAFKA_SERVER, "--producer.config", KAFKA_LOGIN_FILE]
+    send += ["--topic", "token.usage.v1"]
+    on_machine("kafka-1", "docker", "exec", "kafka", "sh", "-c", "echo '{\"ts\": ' | " + " ".join(send))
     deadline = time.monotonic() + 30
     while (now := dead_letters(on_machine)) == before:
         assert time.monotonic() < deadline, "the malformed event did not reach the dead-letter topic in 30 s"
@@ -119,7 +111,8 @@ def test_malformed_event_is_dead_lettered_with_its_reason(on_machine: OnMachine)
         "exec",
         "kafka",
         "/opt/kafka/bin/kafka-console-consumer.sh",
-        *["--bootstrap-server", "localhost:9092", "--topic", "token.usage.v1.dlq", "--from-beginning"],
+        *[*KAFKA_SERVER, "--consumer.config", KAFKA_LOGIN_FILE, "--topic", "token.usage.v1.dlq"],
+        "--from-beginning",
         *f"--max-messages {now} --timeout-ms 20000".split(),
         *["--property", "print.headers=true"],
     )
@@ -129,14 +122,7 @@ def test_malformed_event_is_dead_lettered_with_its_reason(on_machine: OnMachine)
 
 def dead_letters(on_machine: OnMachine) -> int:
     """Records in the dead-letter topic of token usage."""
-    lines = on_machine(
-        "kafka-1",
-        "docker",
-        "exec",
-        "kafka",
-        "/opt/kafka/bin/kafka-get-offsets.sh",
-        *["--bootstrap-server", "localhost:9092", "--topic", "token.usage.v1.dlq"],
-    )
+    lines = on_machine("kafka-1", *kafka_tool("get-offsets", "--topic", "token.usage.v1.dlq"))
     return sum(
         int(line.rsplit(":", 1)[1]) for line in lines.splitlines() if line.startswith("token.usage.v1.dlq:")
     )

@@ -6,8 +6,14 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
-from .role_files import load_fleet, render
+from .role_files import load_fleet, render, role_variables
+
+SECRETS = {
+    f"kafka_{user}_password": f"{user}-{'x' * 24}" for user in ("broker", "admin", "processor", "producers")
+}
 
 
 def machines(count: int) -> dict[str, dict[str, Any]]:
@@ -24,6 +30,8 @@ def variables(count: int, machine: str, **settings: Any) -> dict[str, Any]:
         "hostvars": hosts,
         "inventory_hostname": machine,
         "_kafka_cluster_id": "abcdefghijklmnopqrstuA",
+        "fleet_secrets": SECRETS,
+        "certificate_sha256": "of the certificate",
         **hosts[machine],
         **settings,
     }
@@ -36,16 +44,31 @@ def env(count: int, machine: str, **settings: Any) -> dict[str, str]:
     return {name: value.strip("'") for name, value in (line.split("=", 1) for line in lines)}
 
 
-def compose(count: int, machine: str) -> dict[str, Any]:
+def compose(count: int, machine: str, **settings: Any) -> dict[str, Any]:
     """Render and read the compose file's service."""
-    text = render("kafka", "compose.yml.j2", variables(count, machine))
+    text = render("kafka", "compose.yml.j2", variables(count, machine, **settings))
     service: dict[str, Any] = yaml.safe_load(text)["services"]["kafka"]
     return service
 
 
-def test_one_broker_votes_for_itself_by_container_name() -> None:
+def properties(which: str, count: int) -> dict[str, str]:
+    """Render one of the files that hold passwords."""
+    wanted = trust_as_template("{{ _kafka_" + which + "_properties }}")
+    known = {**variables(count, "kafka-1"), "properties": wanted}
+    lines = render("kafka", "properties.j2", known).splitlines()[1:]
+    return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+
+def refusals(**settings: Any) -> list[str]:
+    """What preflight says of one machine's settings."""
+    known = {**role_variables("kafka"), **variables(1, "kafka-1", **settings)}
+    rules = Templar(DataLoader(), variables=known).template(trust_as_template("{{ _kafka_setting_rules }}"))
+    return [rule["otherwise"] for rule in rules if not rule["holds"]]
+
+
+def test_one_broker_votes_for_itself_inside_its_container() -> None:
     rendered = env(1, "kafka-1")
-    assert rendered["KAFKA_CONTROLLER_QUORUM_VOTERS"] == "1@kafka:9093"
+    assert rendered["KAFKA_CONTROLLER_QUORUM_VOTERS"] == "1@localhost:9093"
     assert rendered["KAFKA_INTER_BROKER_LISTENER_NAME"] == "INTERNAL"
     assert rendered["KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR"] == "1"
     assert rendered["KAFKA_TRANSACTION_STATE_LOG_MIN_ISR"] == "1"
@@ -73,7 +96,7 @@ def test_other_machines_are_told_an_address_of_this_one(count: int) -> None:
     """C14: a client elsewhere gets neither the container's name nor localhost."""
     rendered = env(count, "kafka-1")
     advertised = dict(item.split("://") for item in rendered["KAFKA_ADVERTISED_LISTENERS"].split(","))
-    assert advertised == {"INTERNAL": "kafka:29092", "EXTERNAL": "10.0.1.11:9092"}
+    assert advertised == {"INTERNAL": "localhost:29092", "EXTERNAL": "10.0.1.11:9092"}
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -81,7 +104,8 @@ def test_controllers_listener_is_never_advertised(count: int) -> None:
     """C15: a broker that advertises it refuses to start."""
     rendered = env(count, "kafka-1")
     assert "CONTROLLER" not in rendered["KAFKA_ADVERTISED_LISTENERS"]
-    assert "CONTROLLER://:9093" in rendered["KAFKA_LISTENERS"]
+    controller = "CONTROLLER://localhost:9093" if count == 1 else "CONTROLLER://:9093"
+    assert controller in rendered["KAFKA_LISTENERS"]
     assert rendered["KAFKA_PROCESS_ROLES"] == "broker,controller"
 
 
@@ -116,6 +140,91 @@ def test_own_settings_win_and_keep_their_names() -> None:
     assert rendered["KAFKA_MIN_INSYNC_REPLICAS"] == "9"
 
 
-def test_only_a_cluster_publishes_the_controllers_port() -> None:
-    assert compose(1, "kafka-1")["ports"] == ["9092:9092"]
-    assert compose(3, "kafka-2")["ports"] == ["9092:9092", "9093:9093"]
+def test_only_a_cluster_publishes_the_controllers_port_and_only_at_its_own_address() -> None:
+    assert compose(1, "kafka-1")["ports"] == ["10.0.1.11:9092:9092"]
+    assert compose(3, "kafka-2")["ports"] == ["10.0.1.12:9092:9092", "10.0.1.12:9093:9093"]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_nothing_leaves_the_container_in_plain_text(count: int) -> None:
+    rendered = env(count, "kafka-1")
+    security = dict(item.split(":") for item in rendered["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"].split(","))
+    listeners = dict(item.split("://") for item in rendered["KAFKA_LISTENERS"].split(","))
+    assert security["EXTERNAL"] == "SASL_SSL"
+    for name, address in listeners.items():
+        assert security[name] == ("SASL_PLAINTEXT" if address.startswith("localhost:") else "SASL_SSL")
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_whoever_has_no_right_may_do_nothing(count: int) -> None:
+    rendered = env(count, "kafka-1")
+    assert rendered["KAFKA_AUTHORIZER_CLASS_NAME"].endswith(".StandardAuthorizer")
+    assert rendered["KAFKA_ALLOW_EVERYONE_IF_NO_ACL_FOUND"] == "false"
+    assert rendered["KAFKA_SUPER_USERS"] == "User:broker;User:admin"
+    reauthentication = "KAFKA_LISTENER_NAME_EXTERNAL_SCRAM___SHA___512_CONNECTIONS_MAX_REAUTH_MS"
+    assert rendered[reauthentication] == "3600000"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_passwords_stand_in_files_of_their_own(count: int) -> None:
+    seen_by_docker = str(env(count, "kafka-1")) + str(compose(count, "kafka-1"))
+    assert [name for name, password in SECRETS.items() if password in seen_by_docker] == []
+
+    broker = properties("secret", count)
+    login = f'username="broker" password="{SECRETS["kafka_broker_password"]}"'
+    internal = broker["listener.name.internal.plain.sasl.jaas.config"]
+    assert internal.endswith(f'user_admin="{SECRETS["kafka_admin_password"]}";')
+    assert login in broker["listener.name.controller.plain.sasl.jaas.config"]
+    external = broker["listener.name.external.scram-sha-512.sasl.jaas.config"]
+    assert external.endswith(f" {login};" if count > 1 else " required;")
+    assert (
+        f'username="admin" password="{SECRETS["kafka_admin_password"]}";'
+        in (properties("admin", count)["sasl.jaas.config"])
+    )
+    assert not [line for line in (*broker.values(), *properties("admin", count).values()) if "\n" in line]
+
+
+def test_what_the_broker_read_from_files_makes_another_container() -> None:
+    label = "gpu-token.secrets-sha256"
+    before = compose(1, "kafka-1")["labels"][label]
+    assert compose(1, "kafka-1")["labels"][label] == before
+    assert compose(1, "kafka-1", certificate_sha256="another")["labels"][label] != before
+    assert compose(1, "kafka-1", kafka_admin_password="y" * 24)["labels"][label] != before
+    # A user's password is the broker's data and needs no restart.
+    assert compose(1, "kafka-1", kafka_processor_password="y" * 24)["labels"][label] == before
+
+
+def test_the_container_may_change_nothing_but_its_data() -> None:
+    service = compose(1, "kafka-1")
+    assert (service["read_only"], service["cap_drop"], service["user"]) == (True, ["ALL"], "1000:1000")
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    writable = [volume for volume in service["volumes"] if not volume.endswith(":ro")]
+    assert writable == ["/srv/kafka/data:/var/lib/kafka/data"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"kafka_admin_password": "too-short"}, "The password of Kafka's admin has fewer than 20 characters"),
+        ({"kafka_broker_password": 'quoted"' * 4}, "The password of Kafka's broker has fewer"),
+        ({"fleet_secrets": {}}, "The password of Kafka's processor, producers, broker, admin has fewer"),
+        (
+            {"kafka_users": [{"name": "admin", "password": "x" * 24}], "kafka_acls": []},
+            "kafka_users names broker or admin",
+        ),
+        (
+            {"kafka_acls": [{"user": "procesor", "operation": "read"}]},
+            "kafka_acls names procesor, who is no user of kafka_users (processor, producers)",
+        ),
+    ],
+)
+def test_users_that_cannot_work_are_refused_without_a_password(
+    settings: dict[str, Any], sentence: str
+) -> None:
+    [refusal] = refusals(**settings)
+    assert sentence in refusal
+    assert not {str(value) for value in settings.values()} & set(refusal.split())
+
+
+def test_the_default_settings_are_not_refused() -> None:
+    assert refusals() == []

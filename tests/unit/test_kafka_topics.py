@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from .role_files import load_module
 
 kafka_topics = load_module("kafka", "kafka_topics")
+kafka_tools = sys.modules["ansible.module_utils.kafka_tools"]
 Topic = kafka_topics.Topic
 
 DESCRIPTION = (
@@ -102,6 +104,6 @@ def test_reads_parameters_as_kafka_writes_them() -> None:
 
 def test_picks_the_line_that_says_what_is_wrong() -> None:
     printed = "Error while executing\n[x] ERROR org.apache.InvalidError: refused\n\tat java.Error\n"
-    assert kafka_topics.last_line(printed) == "[x] ERROR org.apache.InvalidError: refused"
-    assert kafka_topics.last_line("Error response from daemon: No such container: kafka\n").endswith("kafka")
-    assert kafka_topics.last_line("") == "it printed nothing"
+    assert kafka_tools.last_line(printed) == "[x] ERROR org.apache.InvalidError: refused"
+    assert kafka_tools.last_line("Error response from daemon: No such container: kafka\n").endswith("kafka")
+    assert kafka_tools.last_line("") == "it printed nothing"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.kafka_tools import TOOL_ARGUMENTS, run
 
 DOCUMENTATION = """
 module: kafka_topics
@@ -24,6 +25,10 @@ options:
   bootstrap_server:
     description: The broker's address as seen inside its container.
     type: str
+    required: true
+  command_config:
+    description: File inside the container by which Kafka's tools log in.
+    type: path
     required: true
   bin_dir:
     description: Where the image keeps Kafka's tools.
@@ -64,7 +69,8 @@ author: [gpu-token-pipeline]
 EXAMPLES = """
 - name: Keep events for a week
   kafka_topics:
-    bootstrap_server: kafka:29092
+    bootstrap_server: localhost:29092
+    command_config: /etc/kafka/secrets/admin.properties
     topics:
       - name: token.usage.v1
         partitions: 3
@@ -83,14 +89,6 @@ unhealthy:
   type: list
   elements: str
 """
-
-# The container's own settings give the broker its heap; a command must not claim the same again.
-TOOL_ENVIRONMENT = {
-    "KAFKA_HEAP_OPTS": "-Xmx128m",
-    "KAFKA_JVM_PERFORMANCE_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
-    "KAFKA_OPTS": "",
-    "JMX_PORT": "",
-}
 
 
 class TopicsError(Exception):
@@ -239,32 +237,11 @@ def diff(current: dict[str, Topic], wanted: list[Topic]) -> dict[str, Any]:
     return {"before": before, "after": after}
 
 
-def last_line(text: str) -> str:
-    """Pick the line of a tool's output that says what was wrong."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if re.search(r"(Exception|Error)\b", line)]
-    return ([line for line in telling if not line.startswith("at ")] or lines or ["it printed nothing"])[-1]
-
-
-def run(module: AnsibleModule, tool: str, arguments: tuple[str, ...]) -> str:
-    """Run one of Kafka's tools inside the container and return what it printed."""
-    container = module.params["container"]
-    environment = [f"--env={name}={value}" for name, value in TOOL_ENVIRONMENT.items()]
-    inside = [f"{module.params['bin_dir']}/{tool}", "--bootstrap-server", module.params["bootstrap_server"]]
-    code, out, err = module.run_command(["docker", "exec", *environment, container, *inside, *arguments])
-    if code != 0:
-        reason = last_line(f"{out}\n{err}")
-        module.fail_json(msg=f"{tool} in container {container} failed: {reason}", stdout=out, stderr=err)
-    return str(out)
-
-
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "container": {"type": "str", "default": "kafka"},
-            "bootstrap_server": {"type": "str", "required": True},
-            "bin_dir": {"type": "str", "default": "/opt/kafka/bin"},
+            **TOOL_ARGUMENTS,
             "topics": {
                 "type": "list",
                 "elements": "dict",

@@ -1,7 +1,6 @@
-"""Names what of a run is in the store, and what in the dead-letter topics.
+"""Names what of a run was dead-lettered, as `poison N`; what is there twice is named twice.
 
-Prints `event N` for each document and `poison N` for each dead letter; what is there twice is
-named twice.
+Runs in the producers' container, since these may read dead letters.
 """
 
 from __future__ import annotations
@@ -12,22 +11,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from confluent_kafka import Consumer, Message, TopicPartition
-from gpu_token_contracts import COLLECTION_GPU_METRICS, COLLECTION_TOKEN_USAGE, dlq_topic
-from gpu_token_processor.settings import from_environment
-from gpu_token_processor.store.clients import read_client
+from gpu_token_contracts import dlq_topic
+from gpu_token_contracts.login import kafka_security_in
 
-NUMBERS = {COLLECTION_TOKEN_USAGE: "prompt_tokens", COLLECTION_GPU_METRICS: "mem_used_mb"}
+# Within what kafka_acls lets replays use; nothing is committed to it.
+GROUP = "dead-letter-replay.drill"
 ANSWER_SECONDS = 30
-
-
-def documents(run: str, since: datetime) -> Iterator[int]:
-    """The numbers of the run's events in the store."""
-    settings = from_environment(os.environ)
-    database = read_client(settings)[settings.mongo_database]
-    for collection, field in NUMBERS.items():
-        wanted = {"ts": {"$gte": since}, "host": run}
-        for document in database[collection].find(wanted, {"_id": 0, field: 1}):
-            yield int(str(document[field]).partition(".")[0])
 
 
 def dead_letters(run: str, since: datetime) -> Iterator[int]:
@@ -35,7 +24,8 @@ def dead_letters(run: str, since: datetime) -> Iterator[int]:
     consumer = Consumer(
         {
             "bootstrap.servers": os.environ["KAFKA_BOOTSTRAP"],
-            "group.id": "drill",
+            **kafka_security_in(os.environ),
+            "group.id": GROUP,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
         }
@@ -66,14 +56,6 @@ def _number(message: Message, run: str) -> int | None:
     return int(number) if of_run == run else None
 
 
-def main() -> None:
-    """Name them all."""
-    run, since = sys.argv[1], datetime.fromtimestamp(float(sys.argv[2]), UTC)
-    for number in documents(run, since):
-        print("event", number)
-    for number in dead_letters(run, since):
-        print("poison", number)
-
-
 if __name__ == "__main__":
-    main()
+    for number in dead_letters(sys.argv[1], datetime.fromtimestamp(float(sys.argv[2]), UTC)):
+        print("poison", number)

@@ -1,0 +1,220 @@
+#!/usr/bin/python
+"""Bring Kafka's access control lists to what a list says, and to nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.kafka_tools import TOOL_ARGUMENTS, run
+
+DOCUMENTATION = """
+module: kafka_acls
+short_description: Kafka's access control lists
+description:
+  - Compares the broker's ACLs with a list, grants what lacks, and withdraws everything that is not listed.
+  - Starts one JVM when nothing is to be changed, and one more for each user and operation that is.
+options:
+  container:
+    description: Name of the broker's container.
+    type: str
+    default: kafka
+  bootstrap_server:
+    description: The broker's address as seen inside its container.
+    type: str
+    required: true
+  command_config:
+    description: File inside the container by which Kafka's tools log in.
+    type: path
+    required: true
+  bin_dir:
+    description: Where the image keeps Kafka's tools.
+    type: str
+    default: /opt/kafka/bin
+  acls:
+    description: Who may do what.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      user:
+        description: The user's name.
+        type: str
+        required: true
+      operation:
+        description: What the user may do; C(read) and C(write) imply C(describe).
+        type: str
+        required: true
+        choices: [all, alter, alter_configs, create, delete, describe, describe_configs, read, write]
+      topics:
+        description: On these topics. A name that ends in C(*) stands for all names that begin so.
+        type: list
+        elements: str
+        default: []
+      groups:
+        description: On these consumer groups, named the same way.
+        type: list
+        elements: str
+        default: []
+attributes:
+  check_mode:
+    description: Says what it would change.
+    support: full
+  diff_mode:
+    description: Shows all ACLs before and after.
+    support: full
+author: [gpu-token-pipeline]
+"""
+
+EXAMPLES = """
+- name: Let the producers send, and nobody do anything else
+  kafka_acls:
+    bootstrap_server: localhost:29092
+    command_config: /etc/kafka/secrets/admin.properties
+    acls:
+      - {user: producers, operation: write, topics: [token.usage.v1]}
+"""
+
+RETURN = """
+actions:
+  description: What was, or would be, changed, a sentence each.
+  returned: always
+  type: list
+  elements: str
+"""
+
+TOOL = "kafka-acls.sh"
+OPERATIONS = ["all", "alter", "alter_configs", "create", "delete", "describe", "describe_configs"]
+OPERATIONS += ["read", "write"]
+# Kafka's kinds of resources and the tool's options for them; the cluster alone has no name there.
+KINDS = {
+    "TOPIC": "--topic",
+    "GROUP": "--group",
+    "CLUSTER": "--cluster",
+    "TRANSACTIONAL_ID": "--transactional-id",
+    "DELEGATION_TOKEN": "--delegation-token",
+    "USER": "--user-principal",
+}
+RESOURCE = re.compile(r"ResourcePattern\(resourceType=(\w+), name=(.*), patternType=(\w+)\)")
+ENTRY = re.compile(r"\(principal=(.*), host=(.*), operation=(\w+), permissionType=(\w+)\)")
+
+
+@dataclass(frozen=True, order=True)
+class Who:
+    """What one call of the tool is about, whatever the number of resources."""
+
+    principal: str
+    operation: str
+    pattern: str = "LITERAL"
+    permission: str = "ALLOW"
+    host: str = "*"
+
+    @property
+    def arguments(self) -> list[str]:
+        """The same for the tool, which writes operations as DescribeConfigs."""
+        side = self.permission.lower()
+        return [
+            *(f"--{side}-principal", self.principal, f"--{side}-host", self.host),
+            *("--operation", self.operation.title().replace("_", "")),
+            *("--resource-pattern-type", self.pattern.lower()),
+        ]
+
+
+@dataclass(frozen=True, order=True)
+class Acl:
+    """One entry of the lists."""
+
+    who: Who
+    kind: str
+    name: str
+
+    @property
+    def resource(self) -> list[str]:
+        """The resource as the tool's arguments."""
+        return [KINDS[self.kind]] if self.kind == "CLUSTER" else [KINDS[self.kind], self.name]
+
+    @property
+    def sentence(self) -> str:
+        """Say who may do what."""
+        who = self.who
+        verb = "may" if who.permission == "ALLOW" else "may not"
+        name = f"{self.name}*" if who.pattern == "PREFIXED" else self.name
+        origin = "" if who.host == "*" else f" from {who.host}"
+        return f"{who.principal} {verb} {who.operation} {self.kind} {name}{origin}"
+
+
+def parse(printed: str) -> set[Acl]:
+    """Read what `kafka-acls.sh --list` prints."""
+    found = set()
+    kind = name = pattern = ""
+    for line in printed.splitlines():
+        if resource := RESOURCE.search(line):
+            kind, name, pattern = resource.groups()
+        elif entry := ENTRY.search(line):
+            principal, host, operation, permission = entry.groups()
+            found.add(Acl(Who(principal, operation, pattern, permission, host), kind, name))
+    return found
+
+
+def wanted(acls: Iterable[dict[str, Any]]) -> set[Acl]:
+    """Read the module's parameter. `*` alone is Kafka's own name for all."""
+    found = set()
+    for params in acls:
+        for kind, names in (("TOPIC", params["topics"]), ("GROUP", params["groups"])):
+            for name in names:
+                prefixed = name.endswith("*") and name != "*"
+                who = Who(
+                    f"User:{params['user']}",
+                    params["operation"].upper(),
+                    "PREFIXED" if prefixed else "LITERAL",
+                )
+                found.add(Acl(who, kind, name[:-1] if prefixed else name))
+    return found
+
+
+def calls(verb: Iterable[str], acls: Iterable[Acl]) -> Iterator[list[str]]:
+    """Arguments of the tool, which takes several resources at once."""
+    resources: dict[Who, list[str]] = defaultdict(list)
+    for acl in sorted(acls):
+        resources[acl.who] += acl.resource
+    for who, named in resources.items():
+        yield [*verb, *who.arguments, *named]
+
+
+def main() -> None:
+    """Run the module."""
+    names = {"type": "list", "elements": "str", "default": []}
+    acl_options = {
+        "user": {"type": "str", "required": True},
+        "operation": {"type": "str", "required": True, "choices": OPERATIONS},
+        "topics": names,
+        "groups": names,
+    }
+    module = AnsibleModule(
+        argument_spec={
+            **TOOL_ARGUMENTS,
+            "acls": {"type": "list", "elements": "dict", "required": True, "options": acl_options},
+        },
+        supports_check_mode=True,
+    )
+    before, after = parse(run(module, TOOL, ["--list"])), wanted(module.params["acls"])
+    lacking, surplus = after - before, before - after
+    if not module.check_mode:
+        # In this order, so that a right which is only named otherwise is never missing.
+        for arguments in [*calls(["--add"], lacking), *calls(["--remove", "--force"], surplus)]:
+            run(module, TOOL, arguments)
+    actions = [f"grant: {acl.sentence}" for acl in sorted(lacking)]
+    actions += [f"withdraw: {acl.sentence}" for acl in sorted(surplus)]
+    shown = {
+        state: "".join(f"{acl.sentence}\n" for acl in sorted(acls))
+        for state, acls in (("before", before), ("after", after))
+    }
+    module.exit_json(changed=bool(actions), actions=actions, diff=shown if actions else {})
+
+
+if __name__ == "__main__":
+    main()

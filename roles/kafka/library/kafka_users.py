@@ -1,0 +1,168 @@
+#!/usr/bin/python
+"""Set the passwords of Kafka's users that do not work yet."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.kafka_login import MECHANISM, LoginBroken, LoginRefused, login
+from ansible.module_utils.kafka_tools import TOOL_ARGUMENTS, run
+
+DOCUMENTATION = """
+module: kafka_users
+short_description: Kafka's users and their passwords
+description:
+  - Logs in as each user by SCRAM-SHA-512 over TLS, as clients do, and sets the password where it is refused.
+  - Users that are not listed are left alone; without an ACL they may do nothing.
+  - No password is in a command line, in a file or in what the module prints.
+options:
+  container:
+    description: Name of the broker's container.
+    type: str
+    default: kafka
+  bootstrap_server:
+    description: The broker's address as seen inside its container.
+    type: str
+    required: true
+  command_config:
+    description: File inside the container by which Kafka's tools log in.
+    type: path
+    required: true
+  bin_dir:
+    description: Where the image keeps Kafka's tools.
+    type: str
+    default: /opt/kafka/bin
+  host:
+    description: The broker's address as seen from the machine; its certificate must name it.
+    type: str
+    required: true
+  port:
+    description: Port of the listener that the users log in at.
+    type: int
+    required: true
+  ca_file:
+    description: Certificate of the authority that signed the broker's, in PEM.
+    type: path
+    required: true
+  users:
+    description: The users.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The user's name.
+        type: str
+        required: true
+      password:
+        description: The password; letters, digits and C(._~+/-).
+        type: str
+        required: true
+attributes:
+  check_mode:
+    description: Logs in the same, and says whose password it would set.
+    support: full
+  diff_mode:
+    description: Shows whose password is refused.
+    support: full
+author: [gpu-token-pipeline]
+"""
+
+EXAMPLES = """
+- name: Let the processor in
+  kafka_users:
+    bootstrap_server: localhost:29092
+    command_config: /etc/kafka/secrets/admin.properties
+    host: 10.0.1.10
+    port: 9092
+    ca_file: /opt/gpu-token/kafka/secrets/ca.pem
+    users:
+      - {name: processor, password: "{{ kafka_processor_password }}"}
+"""
+
+RETURN = """
+actions:
+  description: What was, or would be, changed, a sentence each.
+  returned: always
+  type: list
+  elements: str
+"""
+
+ITERATIONS = 8192
+# A broker learns of a new password from the controllers, a moment after the tool has returned.
+LOOKS = 20
+LOOK_SECONDS = 0.5
+
+
+def accepted(module: AnsibleModule, user: dict[str, Any]) -> bool:
+    """Tell whether the broker lets the user in; end the module if it cannot be asked."""
+    address = (module.params["host"], module.params["port"])
+    where = f"The broker at {address[0]}:{address[1]}"
+    try:
+        login(address, module.params["ca_file"], user["name"], user["password"])
+    except LoginRefused:
+        return False
+    except ssl.SSLCertVerificationError as error:
+        module.fail_json(
+            msg=f"{where} has a certificate that {module.params['ca_file']} does not vouch for: "
+            f"{error.verify_message}"
+        )
+    except (LoginBroken, OSError) as error:
+        module.fail_json(msg=f"{where} cannot be asked who may log in: {error}")
+    return True
+
+
+def set_password(module: AnsibleModule, user: dict[str, Any]) -> None:
+    """Set it, and wait until the broker knows it."""
+    arguments = ["--alter", "--entity-type", "users", "--entity-name", user["name"], "--add-config-file"]
+    run(
+        module,
+        "kafka-configs.sh",
+        arguments,
+        secret=f"{MECHANISM}=iterations={ITERATIONS},password={user['password']}",
+    )
+    for _ in range(LOOKS):
+        if accepted(module, user):
+            return
+        time.sleep(LOOK_SECONDS)
+    module.fail_json(msg=f"The password of {user['name']} was set, and the broker refuses it still.")
+
+
+def passwords(names: list[str], verdict: str) -> dict[str, str]:
+    """What a diff shows of passwords."""
+    return dict.fromkeys(names, f"password {verdict}")
+
+
+def main() -> None:
+    """Run the module."""
+    user_options = {
+        "name": {"type": "str", "required": True},
+        "password": {"type": "str", "required": True, "no_log": True},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            **TOOL_ARGUMENTS,
+            "host": {"type": "str", "required": True},
+            "port": {"type": "int", "required": True},
+            "ca_file": {"type": "path", "required": True},
+            "users": {"type": "list", "elements": "dict", "required": True, "options": user_options},
+        },
+        supports_check_mode=True,
+    )
+    refused = [user for user in module.params["users"] if not accepted(module, user)]
+    if not module.check_mode:
+        for user in refused:
+            set_password(module, user)
+    names = [user["name"] for user in refused]
+    module.exit_json(
+        changed=bool(names),
+        actions=[f"set the password of {name}" for name in names],
+        diff={"before": passwords(names, "refused"), "after": passwords(names, "accepted")} if names else {},
+    )
+
+
+if __name__ == "__main__":
+    main()

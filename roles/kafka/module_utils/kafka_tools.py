@@ -1,0 +1,56 @@
+"""What the role's modules share: Kafka's tools inside the broker's container."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+TOOL_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "container": {"type": "str", "default": "kafka"},
+    "bootstrap_server": {"type": "str", "required": True},
+    "command_config": {"type": "path", "required": True},
+    "bin_dir": {"type": "str", "default": "/opt/kafka/bin"},
+}
+
+# The container's own settings give the broker its heap; a command must not claim the same again.
+TOOL_ENVIRONMENT = {
+    "KAFKA_HEAP_OPTS": "-Xmx128m",
+    "KAFKA_JVM_PERFORMANCE_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+    "KAFKA_OPTS": "",
+    "JMX_PORT": "",
+}
+
+# A file that is its standard input: a secret in it is seen in no list of processes, and stays on no disk.
+# Not /dev/stdin, which docker exec gives to root.
+WITH_INPUT = ("bash", "-c", 'exec "$@" <(cat)', "bash")
+
+
+def last_line(text: str) -> str:
+    """Pick the line of a tool's output that says what was wrong."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if re.search(r"(Exception|Error)\b", line)]
+    return ([line for line in telling if not line.startswith("at ")] or lines or ["it printed nothing"])[-1]
+
+
+def run(module: AnsibleModule, tool: str, arguments: Sequence[str], secret: str | None = None) -> str:
+    """Run one of Kafka's tools inside the container and return what it printed.
+
+    A secret is given as a file, whose name follows the last argument.
+    """
+    params = module.params
+    command = ["docker", "exec", *(f"--env={name}={value}" for name, value in TOOL_ENVIRONMENT.items())]
+    command += (
+        [params["container"]] if secret is None else ["--interactive", params["container"], *WITH_INPUT]
+    )
+    command += [f"{params['bin_dir']}/{tool}", "--bootstrap-server", params["bootstrap_server"]]
+    command += ["--command-config", params["command_config"], *arguments]
+    code, out, err = module.run_command(command, data=secret)
+    if code != 0:
+        reason = last_line(f"{out}\n{err}")
+        module.fail_json(
+            msg=f"{tool} in container {params['container']} failed: {reason}", stdout=out, stderr=err
+        )
+    return str(out)
