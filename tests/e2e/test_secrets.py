@@ -47,7 +47,9 @@ def places(converged: Play, on_machine: OnMachine) -> Iterator[tuple[str, str]]:
 
 
 # Files that any user of the machine can read, where this project or Docker writes.
-READABLE = "find /opt/gpu-token /srv /etc /tmp /var/tmp -type f -perm -004 -size -1M -exec cat {} + 2>/dev/null || true"
+READABLE = (
+    "find /opt/gpu-token /srv /etc /tmp -type f -perm -004 -size -1M -exec cat {} + 2>/dev/null || true"
+)
 
 
 def test_no_secret_is_shown(converged: Play, secrets: dict[str, str], on_machine: OnMachine) -> None:
