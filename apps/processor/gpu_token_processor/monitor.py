@@ -23,6 +23,8 @@ class Probe:
     # Raises when the answer is no; its message is the reason.
     ask: Callable[[], None]
     failure: str | None = "not asked yet"
+    # Of the latest failure, so that the log says each kind once and not each try.
+    kind: type[Exception] | None = None
     # Monotonic seconds.
     last_success: float | None = None
 
@@ -31,13 +33,13 @@ class Probe:
         try:
             self.ask()
         except Exception as error:
-            if self.failure is None:
+            if type(error) is not self.kind:
                 log.warning("%s does not answer: %s", self.name, brief(error))
-            self.failure = brief(error)
+            self.failure, self.kind = brief(error), type(error)
             return
         if self.failure is not None:
             log.info("%s answers", self.name)
-        self.failure = None
+        self.failure = self.kind = None
         self.last_success = time.monotonic()
 
     @property

@@ -4,8 +4,10 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
@@ -46,14 +48,16 @@ class Service:
         store = MongoEventStore(write_client(settings), settings.mongo_database)
         kafka = connection(settings)
         errors = ErrorLog(log)
-        producer = Producer({**DeadLetterTopics.config(kafka), **quiet(errors)})
         self._metrics = Metrics()
         self._state = ConsumerState()
         self._metrics.report_lag(lambda: self._state.lags)
-        dead_letters = DeadLetterTopics(producer, SentLetters(kafka))
+        letters = {**DeadLetterTopics.config(kafka), **quiet(errors)}
+        dead_letters = DeadLetterTopics(lambda: Producer(letters), SentLetters(kafka))
         data_path = DataPath(settings, store, dead_letters, self._state, self._metrics, errors)
         self._supervisor = Supervisor(data_path.run, self._state, self._metrics)
-        self._kafka = kafka_probe(producer, errors, (settings.topic_metric, settings.topic_token))
+        admin: dict[str, Any] = {**kafka, **quiet(errors)}
+        topics = (settings.topic_metric, settings.topic_token)
+        self._kafka = kafka_probe(AdminClient(admin), errors, topics)
         self._mongodb = mongodb_probe(reads)
         self._monitor = Monitor(self._kafka, self._mongodb)
         self._answers = Answers(
@@ -136,14 +140,15 @@ class MissingTopicError(LookupError):
     """Kafka answers, yet a topic that the processor reads is not there."""
 
 
-def kafka_probe(producer: Producer, errors: ErrorLog, topics: Sequence[str]) -> Probe:
+def kafka_probe(client: AdminClient, errors: ErrorLog, topics: Sequence[str]) -> Probe:
     """Whether Kafka answers and has the topics."""
 
     def ask() -> None:
         try:
-            known = producer.list_topics(timeout=_METADATA_SECONDS).topics
+            known = client.list_topics(timeout=_METADATA_SECONDS).topics
         except KafkaException as error:
-            # Asking ends with no more than "Broker transport failure"; why, the clients' callbacks were told.
+            # It says no more than "Broker transport failure"; the callback, which this serves, is told why.
+            client.poll(0)
             raise KafkaAbsentError(errors.cause or error.args[0].str()) from error
         missing = [topic for topic in topics if topic not in known]
         if missing:

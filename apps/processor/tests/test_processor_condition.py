@@ -74,6 +74,21 @@ def test_a_probe_tells_why() -> None:
     assert probe.problem == "kafka: no answer for 15 s"
 
 
+def test_the_log_says_each_kind_of_failure_once(caplog: pytest.LogCaptureFixture) -> None:
+    failures: list[Exception] = [OSError("1 ms"), OSError("2 ms"), ValueError("login"), ValueError("login")]
+
+    def ask() -> None:
+        raise failures.pop(0)
+
+    probe = Probe("mongodb", ask)
+    while failures:
+        probe.run()
+    assert [record.getMessage() for record in caplog.records] == [
+        "mongodb does not answer: OSError: 1 ms",
+        "mongodb does not answer: ValueError: login",
+    ]
+
+
 def test_the_monitor_asks_by_itself() -> None:
     asked = threading.Event()
     monitor = Monitor(Probe("x", asked.set))

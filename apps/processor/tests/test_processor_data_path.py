@@ -128,8 +128,8 @@ POISON: dict[str, tuple[dict[str, Any] | bytes | None, str]] = {
 
 def each_kind_of_poison_is_dead_lettered_and_the_next_event_stored(kafka: MockKafka) -> None:
     store = FakeStore()
-    producer = Producer({**DeadLetterTopics.config(kafka.connection), "logger": kafka.log})
-    sink = DeadLetterTopics(producer, SentLetters(kafka.connection))
+    config = {**DeadLetterTopics.config(kafka.connection), "logger": kafka.log}
+    sink = DeadLetterTopics(lambda: Producer(config), SentLetters(kafka.connection))
     delays_seconds = []
     with running(kafka, store, sink) as processor:
         until(lambda: processor.state.assigned_partitions == 8, "assigned")

@@ -96,8 +96,8 @@ def fail(*_: object) -> NoReturn:
 
 
 def sink_on(kafka: MockKafka, **changes: Any) -> DeadLetterTopics:
-    producer = Producer(DeadLetterTopics.config(kafka.connection) | changes)
-    return DeadLetterTopics(producer, SentLetters(kafka.connection))
+    config = DeadLetterTopics.config(kafka.connection) | changes
+    return DeadLetterTopics(lambda: Producer(config), SentLetters(kafka.connection))
 
 
 def read_one(kafka: MockKafka, topic: str) -> tuple[bytes | None, bytes | None, dict[str, str]]:
@@ -177,8 +177,7 @@ def test_letters_in_doubt_are_found_in_the_topic(kafka: MockKafka, monkeypatch: 
 
 def test_a_search_that_fails_is_tried_again(kafka: MockKafka, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sent_letters, "_ANSWER_SECONDS", 0.3)
-    sink = DeadLetterTopics(
-        Producer({"logger": kafka.log}), SentLetters({"bootstrap.servers": "127.0.0.1:1"})
-    )
+    nobody = {"bootstrap.servers": "127.0.0.1:1"}
+    sink = DeadLetterTopics(lambda: Producer({"logger": kafka.log}), SentLetters(nobody))
     with pytest.raises(DeadLettersUndelivered, match="What was sent before cannot be read"):
         sink.sent_since(NOW, ["doubt.v1.dlq"])

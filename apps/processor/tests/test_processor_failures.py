@@ -54,6 +54,23 @@ def test_a_message_is_brief() -> None:
     assert str(translate(AutoReconnect(long))) == "AutoReconnect: mongo-1:27017: timed out"
 
 
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (
+            OperationFailure("Authentication failed.", 18),
+            "MONGO_PASSWORD_FILE: Authentication",
+        ),
+        (OperationFailure("not authorized", 13), "check MONGO_USERNAME: not"),
+        (AutoReconnect("SSL handshake failed: …"), "check MONGO_CA_FILE and MONGO_URL: SSL"),
+    ],
+)
+def test_login_rights_and_tls_are_outages_with_a_remedy(error: Exception, remedy: str) -> None:
+    meaning = translate(error)
+    assert isinstance(meaning, StoreUnavailable)
+    assert remedy in str(meaning)
+
+
 class Replies:
     """A database that gives one reply."""
 

@@ -18,7 +18,10 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceType
 from gpu_token_contracts import TOPIC_GPU_METRICS, TOPIC_TOKEN_USAGE, Origin, dlq_topic, origin_headers
 from gpu_token_contracts.login import kafka_security
+from gpu_token_processor.pipeline.batch import Refusal
+from gpu_token_processor.pipeline.dead_letters import DeadLettersUndelivered, DeadLetterTopics
 from gpu_token_processor.pipeline.sent_letters import SentLetters
+from processor_fakes import record
 from processor_process import Process
 from processor_secured import DATABASE, Authority, SecuredBroker, SecuredStore
 
@@ -80,7 +83,7 @@ class Site:
 
     def generate(self, run: str, **changes: str) -> "subprocess.CompletedProcess[str]":
         """Ten pairs, if they are taken within some seconds."""
-        once = ["--count=10", "--pairs-per-second=100", "--wait-seconds=6", f"--host={run}"]
+        once = ["--count=10", "--pairs-per-second=100", "--wait-seconds=4", f"--host={run}"]
         return self.produce("generate", *once, HEALTH_FILE=str(self.folder / "health.json"), **changes)
 
     def file(self, secret: str) -> str:
@@ -169,7 +172,7 @@ def test_dead_letters_are_found_again_after_a_crash(site: Site) -> None:
     producer.produce(LETTERS[0], b"{}", headers=origin_headers(Origin(TOPICS[0], 1, 7)))
     assert producer.flush(WAIT_SECONDS) == 0
     del producer
-    assert SentLetters(client).since(moment, LETTERS) == {f"{TOPICS[0]}:1:7"}
+    assert f"{TOPICS[0]}:1:7" in SentLetters(client).since(moment, LETTERS)
 
 
 @pytest.mark.parametrize("part", ["kafka", "mongodb"])
@@ -181,7 +184,7 @@ def test_a_wrong_password_is_named_and_an_outage(site: Site, part: str) -> None:
     with site.processor(**{f"{name}_PASSWORD_FILE": site.file(WRONG)}) as process:
         says(process, part, f"refuses the login, check {name}_USERNAME and {name}_PASSWORD_FILE")
         assert site.generate(run).returncode == 0
-        time.sleep(5)
+        time.sleep(3)
         assert site.stored(run) == 0
         server.set_password("processor", WRONG)
         try:
@@ -204,6 +207,39 @@ def test_a_wrong_authority_is_named(site: Site, part: str) -> None:
         said = log_of(process)
     assert f"check {variable}" in said
     assert "certificate" in said
+
+
+def test_a_user_without_rights_yet_is_an_outage(site: Site) -> None:
+    """An idempotent producer is refused for good then: another must take its place."""
+    user, password = "newcomer", "newcomer-password-0"
+    site.broker.set_password(user, password)
+    client = {"bootstrap.servers": site.broker.address}
+    client |= kafka_security(user, site.file(password), str(site.authority))
+    sink = DeadLetterTopics(lambda: Producer(DeadLetterTopics.config(client)), SentLetters(client))
+    letter = Refusal(record(b"no event", topic=TOPICS[0]), "invalid_json", "why.")
+    for _ in range(2):
+        with pytest.raises(DeadLettersUndelivered, match="not delivered"):
+            sink.send([letter])
+    site.broker.allow(user, AclOperation.WRITE, LETTERS)
+    until(lambda: sent(sink, letter), "sent")
+
+
+def sent(sink: DeadLetterTopics, letter: Refusal) -> bool:
+    try:
+        sink.send([letter])
+    except DeadLettersUndelivered:
+        return False
+    return True
+
+
+def test_producers_without_rights_end_with_a_sentence(site: Site) -> None:
+    site.broker.set_password("observer", PASSWORDS["producers"])
+    site.broker.allow("observer", AclOperation.DESCRIBE, TOPICS)
+    done = site.generate("observer", KAFKA_USERNAME="observer")
+    assert done.returncode == 1
+    assert "for good: " in done.stderr
+    assert "uthorization failed" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_client_in_plain_text_is_not_served(site: Site) -> None:

@@ -86,7 +86,7 @@ class Sender:
                 known = self._producer.list_topics(timeout=_SLICE_SECONDS * 5).topics
             except KafkaException:
                 known = None
-                self._producer.poll(0)
+                self._serve(self._producer.poll, 0)
             if known is not None:
                 missing = sorted(name for name in wanted if name not in known or known[name].error)
                 if not missing:
@@ -117,7 +117,11 @@ class Sender:
                     return False
                 self._poll(_SLICE_SECONDS)
             except KafkaException as error:
-                raise ProducerError(f"Kafka's client refuses an event for {topic}: {error}.") from error
+                if error.args[0].code() != KafkaError._FATAL:
+                    raise ProducerError(f"Kafka's client refuses an event for {topic}: {error}.") from error
+                # Which one, polling tells.
+                self._poll(0)
+                self._fatal = self._fatal or error.args[0].str()
         self._counts[topic].sent += 1
         self._since_poll += 1
         if self._since_poll >= _SENDS_BETWEEN_POLLS:
@@ -140,7 +144,7 @@ class Sender:
         """Wait until all is reported, less long once a stop is asked for; the number left over."""
         begun = time.monotonic()
         stopping_since = begun if self._stop.requested else None
-        while self._producer.flush(_SLICE_SECONDS) > 0:
+        while self._serve(self._producer.flush, _SLICE_SECONDS) > 0:
             self._tick()
             now = time.monotonic()
             if self._stop.requested and stopping_since is None:
@@ -181,8 +185,16 @@ class Sender:
 
     def _poll(self, seconds: float) -> None:
         self._since_poll = 0
-        self._producer.poll(seconds)
+        self._serve(self._producer.poll, seconds)
         self._tick()
+
+    def _serve(self, wait: Callable[[float], int], seconds: float) -> int:
+        """Poll or flush; either raises an error for good, once, and does not give it to the callback."""
+        try:
+            return wait(seconds)
+        except KafkaException as error:
+            self._fatal = error.args[0].str()
+            return len(self._producer)
 
     def _tick(self) -> None:
         now = time.monotonic()

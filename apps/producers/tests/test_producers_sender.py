@@ -207,6 +207,19 @@ def test_an_error_for_good_stops_the_producer_with_its_cause(failing: Sender) ->
         failing.send("usage", b"key", b"value")
 
 
+def test_a_login_that_is_refused_later_is_said_once(
+    failing: Sender, capfd: pytest.CaptureFixture[str]
+) -> None:
+    failing.wait_for_topics(["usage"], 1)
+    for _ in range(3):
+        failing._on_error(KafkaError(KafkaError._AUTHENTICATION, "invalid credentials"))
+        failing._on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1
+    assert "Kafka refuses the login, check KAFKA_USERNAME and KAFKA_PASSWORD_FILE (invalid cred" in said
+    send_numbers(failing, "usage", 10)
+
+
 def test_an_event_that_the_client_refuses_is_a_sentence(kafka: MockKafka, topics: tuple[str, str]) -> None:
     sender = Sender(kafka.address, StopRequest())
     with pytest.raises(ProducerError, match=f"refuses an event for {topics[1]}"):

@@ -41,3 +41,12 @@ def test_stopping_it_is_orderly(host: Host) -> None:
         state = json.loads(host.check_output("docker inspect processor"))[0]["State"]
         assert state["Running"]
         assert "Traceback" not in host.check_output("docker logs --tail 200 processor 2>&1")
+
+
+def test_secrets_are_files_of_the_container_alone(host: Host) -> None:
+    with host.sudo():
+        inspected = host.check_output("docker inspect processor")
+        for name in ("api-token", "kafka-password", "mongo-password"):
+            file = host.file(f"/opt/gpu-token/processor/secrets/{name}")
+            assert (file.uid, file.mode) == (10001, 0o400)
+            assert file.content_string not in inspected

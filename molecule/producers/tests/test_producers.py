@@ -31,3 +31,11 @@ def test_an_unreachable_broker_is_one_sentence_and_a_failure(host: Host) -> None
         )
     assert run.rc != 0
     assert "KAFKA_BOOTSTRAP" in run.stderr + run.stdout
+
+
+def test_secrets_are_files_of_the_container_alone(host: Host) -> None:
+    with host.sudo():
+        inspected = host.check_output("docker inspect producers")
+        file = host.file("/opt/gpu-token/producers/secrets/kafka-password")
+        assert (file.uid, file.mode) == (10001, 0o400)
+        assert file.content_string not in inspected

@@ -46,8 +46,9 @@ class DeadLetterSink(Protocol):
 class DeadLetterTopics:
     """A DeadLetterSink on Kafka: original key, value and headers, and why and where from."""
 
-    def __init__(self, producer: Producer, sent_letters: SentLetters) -> None:
-        self._producer = producer
+    def __init__(self, make_producer: Callable[[], Producer], sent_letters: SentLetters) -> None:
+        self._make_producer = make_producer
+        self._producer = make_producer()
         self._sent_letters = sent_letters
 
     @staticmethod
@@ -113,17 +114,28 @@ class DeadLetterTopics:
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:
+                self._renew_if_fatal(error.args[0])
                 delivered(error.args[0], refusal.record)
                 return
             else:
                 return
 
     def _settle(self, failures: list[str]) -> None:
-        waiting = self._producer.flush(_DELIVERY_SECONDS + 1)
-        if waiting:
-            failures.append(f"{waiting} not acknowledged in {_DELIVERY_SECONDS:g} s")
+        try:
+            waiting = self._producer.flush(_DELIVERY_SECONDS + 1)
+        except KafkaException as error:
+            self._renew_if_fatal(error.args[0])
+            failures.append(error.args[0].str())
+        else:
+            if waiting:
+                failures.append(f"{waiting} not acknowledged in {_DELIVERY_SECONDS:g} s")
         if failures:
             raise DeadLettersUndelivered(f"Dead letters not delivered: {failures[0]}.")
+
+    def _renew_if_fatal(self, error: KafkaError) -> None:
+        """One that was refused for good, as before its user had rights, stays so; the next need not."""
+        if error.fatal() or error.code() == KafkaError._FATAL:
+            self._producer = self._make_producer()
 
 
 def _headers(refusal: Refusal) -> Headers:
