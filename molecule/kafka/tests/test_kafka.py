@@ -2,60 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from broker import ROOT, converge, end_offset, inspect, tool
 from testinfra.host import Host
 
-ROOT = Path(__file__).parents[3]
 FLEET: dict[str, Any] = yaml.safe_load((ROOT / "fleet.yml").read_text())
 TOPIC = FLEET["topics"][0]["name"]
 DATA = "/srv/kafka/data"
 COMPOSE = "docker compose --project-directory /opt/gpu-token/kafka"
-
-
-def inspect(host: Host) -> dict[str, Any]:
-    """What Docker knows of the container."""
-    with host.sudo():
-        found: list[dict[str, Any]] = json.loads(host.check_output("docker inspect kafka"))
-    return found[0]
-
-
-def tool(host: Host, command: str) -> str:
-    """Run one of Kafka's tools through the address that other machines use; return what it prints."""
-    address = host.check_output("hostname -I").split()[0]
-    name, _, arguments = command.partition(" ")
-    with host.sudo():
-        printed: str = host.check_output(
-            "docker exec --env KAFKA_HEAP_OPTS=-Xmx128m --interactive kafka bash -c %s",
-            f"/opt/kafka/bin/{name} --bootstrap-server {address}:9092 {arguments}",
-        )
-    return printed
-
-
-def end_offset(host: Host) -> int:
-    """How many events the topic has taken in all."""
-    lines = tool(host, f"kafka-get-offsets.sh --topic {TOPIC}").splitlines()
-    return sum(int(line.rsplit(":", 1)[1]) for line in lines if line.startswith(TOPIC))
-
-
-def converge(**variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the role once more, with other variables."""
-    extra = json.dumps({"role": "kafka", **variables})
-    command = ["ansible-playbook", "-i", "inventories/lab", "molecule/shared/converge.yml", "-e", extra]
-    return subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "ANSIBLE_FORCE_COLOR": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_the_container_is_healthy_and_starts_at_boot(host: Host) -> None:
@@ -106,11 +63,11 @@ def test_docker_waits_for_the_volume_at_boot_and_the_boot_does_not(host: Host) -
 def test_a_wrong_volume_is_refused_and_left_alone(
     host: Host, variables: dict[str, str], sentence: str
 ) -> None:
-    before = end_offset(host)
+    before = end_offset(host, TOPIC)
     run = converge(**variables)
     assert run.returncode != 0
     assert sentence in " ".join(run.stdout.split())
-    assert end_offset(host) == before
+    assert end_offset(host, TOPIC) == before
 
 
 def test_heap_and_container_are_limited(host: Host) -> None:
@@ -133,12 +90,12 @@ def test_topics_are_those_of_the_fleet_and_none_is_made_by_accident(host: Host) 
 
 
 def test_events_outlive_the_container(host: Host) -> None:
-    before = end_offset(host)
+    before = end_offset(host, TOPIC)
     tool(host, f"kafka-console-producer.sh --topic {TOPIC} < <(seq 100)")
     with host.sudo():
         host.check_output("docker rm --force kafka")
         host.check_output(f"{COMPOSE} up --detach --wait")
-    assert end_offset(host) == before + 100
+    assert end_offset(host, TOPIC) == before + 100
 
 
 def test_another_cluster_id_is_refused_in_one_sentence_and_the_data_left_alone(host: Host) -> None:
@@ -147,7 +104,7 @@ def test_another_cluster_id_is_refused_in_one_sentence_and_the_data_left_alone(h
     assert run.returncode != 0
     assert "belongs to cluster" in run.stdout.replace("\n", " ")
     assert inspect(host)["Id"] == container
-    assert end_offset(host) >= 100
+    assert end_offset(host, TOPIC) >= 100
 
 
 def test_files_that_are_not_kafkas_are_refused(host: Host) -> None:

@@ -75,13 +75,13 @@ class Connection:
     def handshake(self) -> None:
         """Choose the mechanism."""
         name = MECHANISM.encode()
-        answer = self._ask(HANDSHAKE, HANDSHAKE_VERSION, struct.pack(">h", len(name)) + name)
+        answer = self.ask(HANDSHAKE, HANDSHAKE_VERSION, struct.pack(">h", len(name)) + name)
         if struct.unpack_from(">h", answer)[0] != 0:
             raise LoginBroken(f"The broker does not offer {MECHANISM}.")
 
     def authenticate(self, message: bytes) -> bytes:
         """Send one message of the mechanism and return the broker's."""
-        answer = self._ask(AUTHENTICATE, AUTHENTICATE_VERSION, struct.pack(">i", len(message)) + message)
+        answer = self.ask(AUTHENTICATE, AUTHENTICATE_VERSION, struct.pack(">i", len(message)) + message)
         error, length = struct.unpack_from(">hh", answer)
         if error == AUTHENTICATION_FAILED:
             raise LoginRefused
@@ -89,7 +89,8 @@ class Connection:
             raise LoginBroken(f"The broker answered the login with Kafka's error {error}.")
         return answer[4 + max(length, 0) + 4 :]
 
-    def _ask(self, request: int, version: int, body: bytes) -> bytes:
+    def ask(self, request: int, version: int, body: bytes) -> bytes:
+        """Send one request and return the answer to it."""
         self._count += 1
         # Size, request, version, number of the request, and no name of a client.
         header = struct.pack(">hhih", request, version, self._count, -1)
