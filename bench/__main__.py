@@ -17,6 +17,7 @@ from bench.latency import latency
 from bench.parts import ROOT, connector_libs, kafka_libs, quix_python, store_python
 from bench.processes import BenchError
 from bench.results import Note, Result, write
+from bench.secured import secured
 
 RESULTS = ROOT / "build" / "bench.json"
 _GROWTH = (1_000_000, 2_000_000, 4_000_000)
@@ -30,6 +31,7 @@ class Benchmark(StrEnum):
     QUIX = "quix"
     FLOOR = "floor"
     BULK_LOOP = "bulk-loop"
+    SECURED = "secured"
     LATENCY = "latency"
     GROWTH = "growth"
 
@@ -75,6 +77,8 @@ def _run(wanted: Set[str], events: int, sizes: Sequence[int], note: Note) -> Ite
             parts: list[Callable[[], list[Result]]] = []
             if peers:
                 parts.append(lambda: ingest(broker, folder, events, peers, note))
+            if "secured" in wanted:
+                parts.append(lambda: secured(folder, events, note))
             if "latency" in wanted:
                 parts.append(lambda: latency(broker, folder, note))
             if "growth" in wanted:

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from bench.parts import KAFKA_LOGGING, kafka_libs
-from bench.processes import Process, free_port, run
+from bench.processes import Process, Used, free_port, run
 
 # As the topics of fleet.yml.
 PARTITIONS = 3
@@ -57,6 +57,10 @@ class Broker:
 
     def __exit__(self, *details: object) -> None:
         self._process.__exit__(*details)
+
+    def used(self) -> Used:
+        """By the broker, since it began."""
+        return self._process.used()
 
     def make_topics(self, names: Sequence[str]) -> None:
         """Returns once they are there."""

@@ -1,6 +1,7 @@
 """The store as a local process: the lab's stand-in for MongoDB."""
 
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +25,26 @@ _POLL_SECONDS = 0.25
 _SILENCE_SECONDS = 120
 
 
+@dataclass(frozen=True, slots=True)
+class StoreLogin:
+    """Who may use the store, and by which certificate it is known."""
+
+    username: str
+    password: str
+    server_pem: Path
+    ca_file: Path
+
+    def options(self) -> dict[str, Any]:
+        """A client's."""
+        return {
+            "username": self.username,
+            "password": self.password,
+            "authSource": DATABASE,
+            "tls": True,
+            "tlsCAFile": str(self.ca_file),
+        }
+
+
 class Store:
     """Empty at first, gone with its data when the block ends.
 
@@ -31,21 +52,28 @@ class Store:
     what reads through the indexes asks for them.
     """
 
-    def __init__(self, folder: Path, *, indexes: bool) -> None:
+    def __init__(self, folder: Path, *, indexes: bool, login: StoreLogin | None = None) -> None:
         self._folder = folder
         self._indexes = yaml.safe_load(_ROLE_DEFAULTS.read_text())["mongo_indexes"] if indexes else []
         port = free_port()
         self.url = f"mongodb://127.0.0.1:{port}/?directConnection=true"
         self._settings = Settings(str(folder / "store"), port, "127.0.0.1", _CACHE_GIB)
+        self._login = login
+        if login:
+            self._settings = replace(
+                self._settings,
+                authorization=True,
+                tls=True,
+                certificate_key_file=str(login.server_pem),
+                ca_file=str(login.ca_file),
+                require_client_certificate=False,
+            )
 
     def __enter__(self) -> Self:
         Path(self._settings.db_path).mkdir()
-        binary, *arguments = server_arguments(self._settings)
-        self._process = Process("store", [store_python().with_name(binary), *arguments], self._folder)
-        self._process.__enter__()
-        self._client: MongoClient[dict[str, Any]] = MongoClient(self.url, serverSelectionTimeoutMS=1_000)
-        self._database = self._client[DATABASE]
-        self._process.wait_for(self._answers, "the store answers")
+        if self._login:
+            self._make_user(self._login)
+        self._start(self._settings, self._login)
         for index in self._indexes:
             self._database[index["collection"]].create_index([(key, 1) for key in index["keys"]])
         return self
@@ -74,6 +102,23 @@ class Store:
                     f"and nothing for {_SILENCE_SECONDS} seconds."
                 )
         return samples
+
+    def _start(self, settings: Settings, login: StoreLogin | None) -> None:
+        binary, *arguments = server_arguments(settings)
+        self._process = Process("store", [store_python().with_name(binary), *arguments], self._folder)
+        self._process.__enter__()
+        options = login.options() if login else {}
+        self._client: MongoClient[dict[str, Any]] = MongoClient(
+            self.url, serverSelectionTimeoutMS=1_000, **options
+        )
+        self._database = self._client[DATABASE]
+        self._process.wait_for(self._answers, "the store answers")
+
+    def _make_user(self, login: StoreLogin) -> None:
+        self._start(replace(self._settings, authorization=False, tls=False), None)
+        roles = [{"role": "readWrite", "db": DATABASE}]
+        self._database.command("createUser", login.username, pwd=login.password, roles=roles)
+        self.__exit__()
 
     def _answers(self) -> bool:
         try:

@@ -24,7 +24,12 @@ Start = Callable[[str, Topics, Store, Path], Process]
 
 
 def processor(
-    bootstrap: str, topics: Topics, store: Store, folder: Path, http_port: int | None = None
+    bootstrap: str,
+    topics: Topics,
+    store: Store,
+    folder: Path,
+    http_port: int | None = None,
+    logins: Mapping[str, str] | None = None,
 ) -> Process:
     """Ours, as its container runs it."""
     settings = {
@@ -37,6 +42,7 @@ def processor(
         "API_REQUESTS_PER_SECOND": "1000",
         "HTTP_HOST": "127.0.0.1",
         "HTTP_PORT": str(http_port or free_port()),
+        **(logins or {}),
     }
     return Process("processor", [sys.executable, "-m", "gpu_token_processor"], folder, settings)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import subprocess
@@ -10,46 +9,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from pymongo import MongoClient
 
+from bench.authority import Authority
 from lab.images.contexts.mongo.mongo_compat import initdb, mongod
 from lab.images.contexts.mongo.mongo_compat.settings import Settings
 
 ADMIN_PASSWORD = "the-first-password-of-admin-00001"
 _START_MS = 30_000
-
-
-def write_certificate(folder: Path) -> None:
-    """Write server.pem, for localhost and 127.0.0.1, and ca.pem: a certificate that is its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mongo-1")])
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    start = datetime.now(UTC) - timedelta(hours=1)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-        .public_bytes(Encoding.PEM)
-    )
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (folder / "server.pem").write_bytes(private + certificate)
-    (folder / "ca.pem").write_bytes(certificate)
 
 
 @dataclass(frozen=True)
@@ -95,7 +65,8 @@ def made(folder: Path) -> Store:
     """An empty store with users and TLS, and nobody in it."""
     # The server is found as the image finds it, by its name.
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    write_certificate(folder)
+    authority = Authority(folder, "ca")
+    certificate = authority.server()
     (folder / "data").mkdir()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -109,7 +80,7 @@ def made(folder: Path) -> Store:
             cache_size_gb=0.05,
             authorization=True,
             tls=True,
-            certificate_key_file=str(folder / "server.pem"),
+            certificate_key_file=str(certificate),
             ca_file=str(folder / "ca.pem"),
             require_client_certificate=False,
         ),

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from bench.authority import Authority
+
 from .kafka_container import Container
-from .mongo_store import write_certificate
 from .role_files import load_module
 from .scram_broker import ScramBroker
 
@@ -26,8 +27,7 @@ CONFIGS = "kafka-configs.sh"
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[ScramBroker]:
-    write_certificate(tmp_path)
-    with ScramBroker(tmp_path / "server.pem").running() as running:
+    with ScramBroker(Authority(tmp_path, "ca").server()).running() as running:
         yield running
 
 
@@ -100,7 +100,7 @@ def test_a_broker_without_the_mechanism_is_named(broker: ScramBroker, ca_file: s
 
 def test_a_server_of_an_unknown_authority_learns_nothing(broker: ScramBroker, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    write_certificate(tmp_path / "other")
+    Authority(tmp_path / "other", "ca")
     with pytest.raises(ssl.SSLCertVerificationError):
         kafka_login.login(broker.address, str(tmp_path / "other" / "ca.pem"), "processor", PASSWORD)
 

@@ -23,7 +23,10 @@ from gpu_token_processor.pipeline.dead_letters import DeadLettersUndelivered, De
 from gpu_token_processor.pipeline.sent_letters import SentLetters
 from processor_fakes import record
 from processor_process import Process
-from processor_secured import DATABASE, Authority, SecuredBroker, SecuredStore
+from processor_secured import DATABASE, SecuredStore
+
+from bench.authority import Authority
+from bench.secured_broker import SecuredBroker
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("java") and shutil.which("mvn")), reason="a broker needs Java and Maven: make setup-lab"

@@ -1,0 +1,105 @@
+"""What TLS and SCRAM cost: the same events with both, as the roles run it, and with neither."""
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from confluent_kafka.admin import AclOperation, ResourceType
+
+from bench import systems
+from bench.authority import Authority
+from bench.events import Topics, send
+from bench.ingest import Load, loads
+from bench.processes import Process
+from bench.results import RUNS, Note, Result, compare, rate
+from bench.secured_broker import SecuredBroker
+from bench.store import Store, StoreLogin
+
+_USER = "processor"
+_GROUP = "gpu-token-processor"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One run: CPU seconds per million events of the processor and of the broker, events a second."""
+
+    processor_cpu: float
+    broker_cpu: float
+    throughput: float
+
+
+_UNITS = {
+    "processor_cpu": ("cpu-secured-vs-plain", "CPU seconds per million events"),
+    "broker_cpu": ("broker-cpu-secured-vs-plain", "CPU seconds per million events"),
+    "throughput": ("throughput-secured-vs-plain", "events a second"),
+}
+
+
+def secured(folder: Path, count: int, note: Note) -> list[Result]:
+    """Broker and store with TLS and logins, beside the same two without."""
+    authority = Authority(folder, "ca")
+    server_pem = authority.server()
+    password = secrets.token_hex(16)
+    password_file = folder / "password"
+    password_file.write_text(password)
+    login = StoreLogin(_USER, password, server_pem, authority.file)
+    logins = {
+        f"{service}_{name}": value
+        for service in ("KAFKA", "MONGO")
+        for name, value in (
+            ("USERNAME", _USER),
+            ("PASSWORD_FILE", str(password_file)),
+            ("CA_FILE", str(authority.file)),
+        )
+    }
+    place = folder / "secured"
+    place.mkdir()
+    runs: dict[str, list[Measured]] = {"plain": [], "secured": []}
+    with SecuredBroker(place, server_pem, authority.file) as broker:
+        broker.set_password(_USER, password)
+        broker.allow(_USER, AclOperation.READ, [_GROUP], ResourceType.GROUP)
+        for number, load in enumerate(loads(folder, count), start=1):
+            for name, measured in runs.items():
+                note(f"run {number} of {RUNS}: {name}")
+                topics = Topics.named(f"{name}-{number}")
+                broker.make_topics(topics)
+                broker.allow(_USER, AclOperation.READ, topics)
+                own = place / f"{name}-{number}"
+                own.mkdir()
+                with_login = name == "secured"
+                with (
+                    Store(own, indexes=False, login=login if with_login else None) as store,
+                    systems.processor(
+                        broker.address if with_login else broker.bootstrap,
+                        topics,
+                        store,
+                        own,
+                        logins=logins if with_login else None,
+                    ) as process,
+                ):
+                    measured.append(_measure(broker, topics, store, process, load))
+    return [
+        compare(
+            name,
+            unit,
+            [getattr(run, what) for run in runs["secured"]],
+            [getattr(run, what) for run in runs["plain"]],
+        )
+        for what, (name, unit) in _UNITS.items()
+    ]
+
+
+def _measure(broker: SecuredBroker, topics: Topics, store: Store, process: Process, load: Load) -> Measured:
+    """Sent in plain text in either case, so that the broker's share is what it takes to hand events out."""
+    send(broker.bootstrap, topics, load.warm_up)
+    store.watch(len(load.warm_up), process)
+    before, broker_before = process.used(), broker.used()
+    send(broker.bootstrap, topics, load.measured)
+    samples = store.watch(len(load.warm_up) + len(load.measured), process)
+    after, broker_after = process.used(), broker.used()
+    millions = len(load.measured) / 1_000_000
+    return Measured(
+        (after.cpu_seconds - before.cpu_seconds) / millions,
+        (broker_after.cpu_seconds - broker_before.cpu_seconds) / millions,
+        rate(samples),
+    )
