@@ -70,6 +70,8 @@ logs-%: setup ## the service's last 100 lines
 	ansible $* -i inventories/$(ENV) --become -m ansible.builtin.command -a "docker logs --tail 100 $(firstword $(subst -, ,$*))"
 api-token: setup ## print the token that the API and its page ask for
 	@ansible processor[0] -i inventories/$(ENV) --become -m ansible.builtin.command -a "cat /opt/gpu-token/processor/secrets/api-token" | tail -1
+secrets-file: setup ## fresh secrets for secrets_store=vault (SECRETS=file, VAULT_PASSWORD_FILE=file)
+	ansible-playbook -i localhost, playbooks/vault.yml -e secrets_file=$(abspath $(SECRETS)) -e vault_password_file=$(abspath $(VAULT_PASSWORD_FILE))
 addrs: setup ## the address of every machine
 	ansible all -i inventories/$(ENV) -m ansible.builtin.debug -a "msg={{ ansible_host }}"
 

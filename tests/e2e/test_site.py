@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from .conftest import lab_command
+from .environment import every_secret
 from .runner import KAFKA_LOGIN_FILE, KAFKA_SERVER, ROOT, host_variables, kafka_tool, play
 
 FLEET: dict[str, Any] = yaml.safe_load((ROOT / "fleet.yml").read_text())
@@ -195,7 +196,7 @@ def test_another_token_replaces_the_processor_alone(
 ) -> None:
     before = container_ids()
     other = token[::-1]
-    vault = {"secrets_store": "vault", "fleet_secrets": {"api_token": other}}
+    vault = {"secrets_store": "vault", "fleet_secrets": {**every_secret(), "api_token": other}}
     run = play("site.yml", **vault).must_pass()
     assert set(run.changed) == {"processor-1"}
     after = container_ids()

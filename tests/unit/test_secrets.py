@@ -112,3 +112,18 @@ def test_secrets_are_made_once_and_shown_to_nobody(controller: Controller) -> No
 
     assert " changed=0 " in controller.run().rsplit("kafka-1 ", 1)[1]
     assert controller.kept() == again
+
+
+def test_a_file_of_secrets_is_encrypted_and_enough(tmp_path: Path) -> None:
+    file, password = tmp_path / "secrets.yml", tmp_path / "password"
+    password.write_text("of the vault\n")
+    make = ["make", "-s", "secrets-file", f"SECRETS={file}", f"VAULT_PASSWORD_FILE={password}"]
+    subprocess.run(make, cwd=ROOT, check=True, capture_output=True)
+    written = file.read_text()
+    assert written.startswith("$ANSIBLE_VAULT;1.1;AES256\n")
+    assert file.stat().st_mode & 0o777 == 0o600
+    unlock = [f"--vault-password-file={password}"]
+    run = ["ansible-playbook", "-i", "kafka-1,", *unlock, "-e", "secrets_store=vault", "-e", f"@{file}"]
+    subprocess.run([*run, "playbooks/secrets.yml"], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(make, cwd=ROOT, check=True, capture_output=True)
+    assert file.read_text() == written
