@@ -1,41 +1,44 @@
 #!/usr/bin/env bash
 # The test suite, part by part, with the time each took; goes on after a failing part and fails at the end, where it
-# also says what was left out.
+# also says what was left out. The scenarios of single roles and the whole site run side by side: each has machines of
+# its own, and mostly waits for them.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
 
-parts=() failed=0 skipped=0
 part() { # part NAME COMMAND...
-  local start=$SECONDS outcome=passed
-  printf '\n\033[1m==> %s\033[0m\n' "$1"
-  "${@:2}" 2>&1 | tee -a "$log"
+  local name=$1 start=$SECONDS outcome=passed
+  printf '\n\033[1m==> %s\033[0m\n' "$name"
+  "${@:2}" 2>&1 | tee "$results/$name.log" | sed -u "s/^/[$name] /"
   case ${PIPESTATUS[0]} in
     0) ;;
-    77) outcome=skipped skipped=$((skipped + 1)) ;; # the part's own word that it could not be done
-    *) outcome=FAILED failed=$((failed + 1)) ;;
+    77) outcome=skipped ;; # the part's own word that it could not be done
+    *) outcome=FAILED ;;
   esac
-  parts+=("$(printf '%-20s %-7s %4d s' "$1" "$outcome" $((SECONDS - start)))")
+  printf '%-20s %-7s %4d s\n' "$name" "$outcome" $((SECONDS - start)) | tee -a "$results/outcomes"
 }
 
 part lint scripts/lint.sh
 part unit pytest -q -n 4 --dist loadfile
 part sbom scripts/sbom.sh
 part audit scripts/audit.sh
+# It builds the images, once for all that follow.
 part lab pytest -q tests/lab
+
+part e2e pytest -v tests/e2e &
 for scenario in docker kafka mongo processor producers site; do
   part "molecule $scenario" molecule test -s "$scenario"
 done
-
-part e2e pytest -q tests/e2e/test_site.py
+wait
 
 # pytest's skipped tests with their reasons, and tools that this machine does not have
 printf '\nLeft out:\n'
-grep -E '^(SKIPPED|left out:|not audited:)' "$log" | sort -u || echo nothing
+cat "$results"/*.log | grep -E '^(SKIPPED|left out:|not audited:)' | sort -u | grep . || echo nothing
 
 printf '\n'
-printf '%s\n' "${parts[@]}"
-printf '%d passed, %d failed, %d skipped\n' $((${#parts[@]} - failed - skipped)) "$failed" "$skipped"
-[ "$failed" -eq 0 ]
+cat "$results/outcomes"
+count() { grep -c " $1 " "$results/outcomes"; }
+printf '%d passed, %d failed, %d skipped\n' "$(count passed)" "$(count FAILED)" "$(count skipped)"
+[ "$(count FAILED)" -eq 0 ]
