@@ -132,7 +132,6 @@ def test_the_certificate_names_the_machine_and_is_the_authoritys(machine: Machin
 def test_a_rerun_keeps_it(machine: Machine) -> None:
     before = machine.pem()
     assert machine.run()["changed"] == 0
-    assert machine.run("--check")["changed"] == 0
     assert machine.pem() == before
 
 
@@ -143,8 +142,6 @@ def test_another_address_or_a_near_end_signs_anew_with_the_same_key(
     machine: Machine, change: dict[str, Any]
 ) -> None:
     before = machine.certificate()
-    assert machine.run("--check", **change)["changed"] == 1
-    assert machine.certificate() == before
     assert machine.run(**change)["changed"] == 1
     after = machine.certificate()
     assert after != before
