@@ -16,7 +16,7 @@ from gpu_token_contracts import topic_registry
 from gpu_token_processor.pipeline.decoding import Decoder
 from pymongo import MongoClient
 
-_BATCH_EVENTS = 500
+_BATCH_EVENTS = 1_000
 
 # A batch's documents by collection.
 Batch = dict[str, list[RawBSONDocument]]

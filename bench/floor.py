@@ -14,7 +14,7 @@ from confluent_kafka import Consumer
 from gpu_token_contracts import GpuMetric, TokenUsage
 
 # As the processor, so that neither gains by it.
-_BATCH_EVENTS = 500
+_BATCH_EVENTS = 1_000
 _COLLECT_AFTER_OBJECTS = 100_000
 
 
