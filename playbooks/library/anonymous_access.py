@@ -62,6 +62,8 @@ tls:
 """
 
 PATIENCE_SECONDS = 10
+# How TLS says that it heard something else.
+TLS_ALERT = b"\x15\x03"
 # MongoDB's code for "command … requires authentication".
 UNAUTHORIZED = b"\x10code\x00" + struct.pack("<i", 13)
 
@@ -92,7 +94,8 @@ def ask(connection: socket.socket, service: str) -> str:
         answer = connection.recv(65_536)
     except ConnectionError:
         return "refused"
-    return "refused" if not answer or UNAUTHORIZED in answer else "answered"
+    refused = not answer or answer.startswith(TLS_ALERT) or UNAUTHORIZED in answer
+    return "refused" if refused else "answered"
 
 
 def main() -> None:

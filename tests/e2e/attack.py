@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import struct
 import sys
 import tempfile
 import urllib.error
@@ -17,13 +18,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import bson
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka_login import LoginRefused, login
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 
 PATIENCE_SECONDS = 8
+# How TLS says that it heard something else.
+TLS_ALERT = b"\x15\x03"
+# Kafka's request for the metadata of every topic; MongoDB's hello.
+TOPICS_PLEASE = struct.pack(">ihhihi", 14, 3, 0, 1, -1, 0)
+HELLO = bson.encode({"hello": 1, "$db": "admin"})
+HELLO = struct.pack("<iiiiIB", 21 + len(HELLO), 1, 0, 2013, 0, 0) + HELLO
 Attempt = tuple[str, str, Callable[[], object]]
 
 
@@ -45,28 +54,25 @@ class Attacker:
     def on_kafka(self) -> Iterator[Attempt]:
         """The broker: who are you, and what may you?"""
         producers, processor = self.login("producers"), self.login("processor")
-        wrong = {**producers, "sasl_plain_password": "x" * 32}
-        swapped = {**producers, "sasl_plain_password": processor["sasl_plain_password"]}
-        plain = {"security_protocol": "PLAINTEXT"}
-        nobody = {"security_protocol": "SSL", "ssl_cafile": self.ca_file}
-        yield "kafka", "without TLS", lambda: self.topics(plain)
-        yield "kafka", "without a login", lambda: self.topics(nobody)
-        yield "kafka", "with a wrong password", lambda: self.topics(wrong)
-        yield "kafka", "with another's password", lambda: self.topics(swapped)
+        swapped = self.known["kafka_passwords"]["processor"]
+        yield "kafka", "without TLS", lambda: self.say("kafka", TOPICS_PLEASE, secure=False)
+        yield "kafka", "without a login", lambda: self.say("kafka", TOPICS_PLEASE)
+        yield "kafka", "with a wrong password", lambda: self.log_in("producers", "x" * 32)
+        yield "kafka", "with another's password", lambda: self.log_in("producers", swapped)
         yield "kafka", "as producers: read usage", lambda: self.read(producers, "token.usage.v1")
         yield "kafka", "as producers: write dead letters", lambda: self.write(producers, "token.usage.v1.dlq")
         yield "kafka", "as producers: make a topic", lambda: self.make_topic(producers)
         yield "kafka", "as processor: write usage", lambda: self.write(processor, "token.usage.v1")
         yield "kafka", "as processor: make a topic", lambda: self.make_topic(processor)
-        yield "kafka", "with bytes that are no request", lambda: self.noise(b"\x16\x03\x01\x00\x05hello" * 99)
-        yield "kafka", "with a request of 2 GB", lambda: self.noise(b"\x7f\xff\xff\xff\x00\x12\x00\x00")
+        yield "kafka", "with bytes that are no request", lambda: self.say("kafka", b"\x16\x03\x01" * 99)
+        yield "kafka", "with a request of 2 GB", lambda: self.say("kafka", b"\x7f\xff\xff\xff\x00\x12")
 
     def on_mongo(self) -> Iterator[Attempt]:
         """The store: the same questions."""
         tls = {"tls": True, "tlsCAFile": self.ca_file}
         user = {**tls, "username": "processor", "authSource": "gpu_token"}
         right = {**user, "password": self.known["mongo_password"]}
-        yield "mongo", "without TLS", lambda: self.databases({})
+        yield "mongo", "without TLS", lambda: self.say("mongo", HELLO, secure=False)
         yield "mongo", "without a login", lambda: self.databases(tls)
         yield "mongo", "with a wrong password", lambda: self.databases({**user, "password": "x" * 32})
         kafkas = {**user, "password": self.known["kafka_passwords"]["processor"]}
@@ -107,8 +113,10 @@ class Attacker:
             "sasl_plain_password": self.known["kafka_passwords"][user],
         }
 
-    def topics(self, settings: dict[str, Any]) -> object:
-        return self.consumer(settings).topics()
+    def log_in(self, user: str, password: str) -> None:
+        """kafka-python would try again until its time is over; the role's own login tells at once."""
+        host, port = self.known["kafka"].split(":")
+        login((host, int(port)), self.ca_file, user, password)
 
     def consumer(self, settings: dict[str, Any]) -> KafkaConsumer:
         return KafkaConsumer(
@@ -136,18 +144,17 @@ class Attacker:
         )
         return admin.create_topics([NewTopic("attack", num_partitions=1, replication_factor=1)])
 
-    def noise(self, data: bytes) -> object:
-        """Send what is no request; the broker hangs up, without a word of its own protocol."""
-        host, port = self.known["kafka"].split(":")
+    def say(self, service: str, data: bytes, *, secure: bool = True) -> bytes:
+        """Send bytes and give the answer; a service that wants no more of them hangs up."""
+        host, port = self.known[service].split(":")
         context = ssl.create_default_context(cafile=self.ca_file)
-        with (
-            socket.create_connection((host, int(port)), PATIENCE_SECONDS) as connection,
-            context.wrap_socket(connection, server_hostname=host) as secure,
-        ):
-            secure.sendall(data)
-            if said := secure.recv(64):
-                return said
-        raise ConnectionResetError("hung up")
+        with socket.create_connection((host, int(port)), PATIENCE_SECONDS) as plain:
+            wrapped = context.wrap_socket(plain, server_hostname=host) if secure else plain
+            wrapped.sendall(data)
+            answer = wrapped.recv(64)
+            if answer and not answer.startswith(TLS_ALERT):
+                return answer
+        raise ConnectionResetError
 
     def client(self, settings: dict[str, Any]) -> MongoClient[dict[str, Any]]:
         host, port = self.known["mongo"].split(":")
@@ -171,9 +178,17 @@ def answer(attempt: Callable[[], object]) -> str:
         attempt()
     except urllib.error.HTTPError as error:
         return f"HTTP {error.code}"
+    except urllib.error.URLError as error:
+        return "hung up" if isinstance(error.reason, ConnectionError) else "no answer"
     except OperationFailure as error:
         return f"MongoDB {error.code}"
-    except (KafkaError, PyMongoError, OSError) as error:
+    except LoginRefused:
+        return "login refused"
+    except ConnectionError:
+        return "hung up"
+    except (TimeoutError, KafkaTimeoutError, ServerSelectionTimeoutError):
+        return "no answer"
+    except KafkaError as error:
         return type(error).__name__
     return "LET IN"
 

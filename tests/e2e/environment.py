@@ -14,7 +14,7 @@ from lab import ec2, firewall, machines
 from lab.report import Report
 from lab.settings import from_environment
 
-from .runner import ROOT, host_variables
+from .runner import ROOT
 
 FLEET = load(ROOT / "fleet.yml")
 ROLES = FLEET.machines()
@@ -64,6 +64,5 @@ def parameters() -> Any:
 
 
 def secrets_path() -> str:
-    """Where the secrets are kept."""
-    found: str = host_variables("kafka-1")["secrets_path"]
-    return found
+    """Where the secrets are kept, as inventories/lab has it."""
+    return f"/{FLEET.project}/{from_environment(os.environ, FLEET).name}"

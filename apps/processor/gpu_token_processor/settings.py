@@ -51,7 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ]
         | None
     ) = None
-    consume_batch_events: Annotated[Count, Meta(description="events of one write, at least 1")] = 500
+    consume_batch_events: Annotated[Count, Meta(description="events of one write, at least 1")] = 1_000
     consume_linger_seconds: Annotated[
         float, Meta(ge=0.001, le=5, description="seconds to wait for a batch to fill, 0.001 to 5")
     ] = 0.05
