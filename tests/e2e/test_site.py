@@ -180,17 +180,6 @@ def test_operator_needs_no_token_for_health_metrics_and_the_page(path: str, api:
         assert answer.read()
 
 
-def test_the_token_is_shown_nowhere(token: str, on_machine: OnMachine) -> None:
-    """A run that writes it, one that asks with it, and what the engine tells of the container."""
-    on_machine("processor-1", "rm", "/opt/gpu-token/processor/secrets/api-token")
-    run = play("site.yml", limit="processor-1", tags="processor", verbosity=3).must_pass()
-    assert "Write the API's token" in run.changed["processor-1"]
-    shown = run.stdout + play("playbooks/verify.yml", verbosity=3).must_pass().stdout
-    shown += on_machine("processor-1", "docker", "inspect", "processor")
-    shown += on_machine("processor-1", "sh", "-c", "docker logs processor 2>&1; ps -ef")
-    assert token not in shown
-
-
 def test_another_token_replaces_the_processor_alone(
     token: str, api: str, container_ids: ContainerIds
 ) -> None:
