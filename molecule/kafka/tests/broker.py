@@ -28,8 +28,9 @@ def inspect(host: Host) -> dict[str, Any]:
 
 
 def address(host: Host) -> str:
-    """The address by which other machines know this one."""
-    found: str = host.check_output("hostname -I").split()[0]
+    """The address at which clients reach the broker, which is published nowhere else."""
+    [published] = inspect(host)["HostConfig"]["PortBindings"]["9092/tcp"]
+    found: str = published["HostIp"]
     return found
 
 
