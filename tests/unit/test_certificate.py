@@ -109,12 +109,12 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 
 
 def test_a_dry_run_on_a_bare_machine_tells_and_writes_nothing(machine: Machine) -> None:
-    assert machine.run("--check", "--diff")["changed"] == 3
+    assert machine.run("--check", "--diff")["changed"] == 4
     assert not (machine.folder / "secrets").exists()
 
 
 def test_the_certificate_names_the_machine_and_is_the_authoritys(machine: Machine) -> None:
-    assert machine.run("--diff")["changed"] == 3
+    assert machine.run("--diff")["changed"] == 4
     certificate = machine.certificate()
     authority = x509.load_pem_x509_certificate(machine.authority()["certificate_ca_pem"].encode())
     certificate.verify_directly_issued_by(authority)
@@ -138,27 +138,28 @@ def test_a_rerun_keeps_it(machine: Machine) -> None:
 @pytest.mark.parametrize(
     "change", [{"private_ip_address": "10.0.1.99"}, {"certificate_renew_days": 400}], ids=str
 )
-def test_another_address_or_a_near_end_signs_anew_with_the_same_key(
-    machine: Machine, change: dict[str, Any]
-) -> None:
+def test_another_address_or_a_near_end_signs_anew(machine: Machine, change: dict[str, Any]) -> None:
     before = machine.certificate()
-    assert machine.run(**change)["changed"] == 1
-    after = machine.certificate()
-    assert after != before
-    assert after.public_key() == before.public_key()
+    assert machine.run(**change)["changed"] == 2
+    assert machine.certificate() != before
 
 
 def test_a_certificate_of_ones_own_is_taken_as_it_is(machine: Machine) -> None:
-    own = machine.pem()
-    assert machine.run(certificate_server_pem=own, certificate_ca_private_key="")["changed"] == 0
+    own = machine.pem().replace("-----BEGIN CERT", "of my own\n-----BEGIN CERT")
+    for changed in (2, 0):
+        run = machine.run(certificate_server_pem=own, certificate_ca_private_key="")
+        assert run["changed"] == changed
     assert machine.pem() == own
+    # Whatever else stands in the file is replaced.
+    assert machine.run()["changed"] == 2
+    assert "of my own" not in machine.pem()
 
 
 def test_another_authority_signs_anew(machine: Machine) -> None:
     before = machine.certificate()
     (machine.folder / "authority.json").unlink()
     machine.run(make_authority=True)
-    assert machine.run()["changed"] == 2
+    assert machine.run()["changed"] == 3
     authority = x509.load_pem_x509_certificate(machine.authority()["certificate_ca_pem"].encode())
     machine.certificate().verify_directly_issued_by(authority)
     assert machine.certificate() != before
