@@ -48,7 +48,7 @@ def places(converged: Play, on_machine: OnMachine) -> Iterator[tuple[str, str]]:
 
 # Files that any user of the machine can read, where this project or Docker writes.
 READABLE = (
-    "find /opt/gpu-token /srv /etc /tmp -type f -perm -004 -size -1M -exec cat {} + 2>/dev/null || true"
+    "find /opt/gpu-token /srv /etc /tmp -type f -perm -004 -size -1024k -exec cat {} + 2>/dev/null || true"
 )
 
 
@@ -62,7 +62,7 @@ def test_no_secret_is_shown(converged: Play, secrets: dict[str, str], on_machine
 
 def test_the_search_would_find_one(secrets: dict[str, str], on_machine: OnMachine) -> None:
     """Each is on a machine or on the controller, readable by those who need it alone."""
-    files = "find /opt/gpu-token /srv -type f -size -1M -exec cat {} + 2>/dev/null || true"
+    files = "find /opt/gpu-token /srv -type f -size -1024k -exec cat {} + 2>/dev/null || true"
     text = "".join(on_machine(machine, "sh", "-c", files) for machine in ROLES)
     assert {name for name, value in secrets.items() if value not in text} == {"ca_private_key"}
 
