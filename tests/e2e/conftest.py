@@ -56,7 +56,11 @@ def on_machine() -> Callable[..., str]:
 
     def run(machine: str, *command: str) -> str:
         done = subprocess.run(
-            ["lab", "exec", machine, "--", "sudo", *command], check=True, capture_output=True, text=True
+            ["lab", "exec", machine, "--", "sudo", *command],
+            check=True,
+            capture_output=True,
+            text=True,
+            errors="replace",
         )
         return done.stdout.strip()
 
