@@ -37,6 +37,12 @@ wait
 printf '\nLeft out:\n'
 cat "$results"/*.log | grep -E '^(SKIPPED|left out:|not audited:)' | sort -u | grep . || echo nothing
 
+# what failed stands here once more: between the two lanes' lines it is hard to find
+if grep -q ' FAILED ' "$results/outcomes"; then
+  printf '\nFailed:\n'
+  cat "$results"/*.log | grep -E '^(FAILED|ERROR) |^E  |^fatal:' | cut -c 1-600 | head -60
+fi
+
 printf '\n'
 cat "$results/outcomes"
 count() { grep -c " $1 " "$results/outcomes"; }

@@ -114,6 +114,7 @@ def test_another_password_is_set_once(
     dry = run(container, broker, capsys, OTHER, _ansible_check_mode=True)
     assert container.calls(CONFIGS) == []
     changed = run(container, broker, capsys, OTHER)
+    assert "failed" not in changed, changed["msg"]
     [call] = container.calls(CONFIGS)
     assert call.startswith("--alter --entity-type users --entity-name processor --add-config-file /dev/fd/")
     assert container.secret(CONFIGS) == f"SCRAM-SHA-512=iterations=8192,password={OTHER}"

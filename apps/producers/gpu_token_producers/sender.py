@@ -68,6 +68,7 @@ class Sender:
         self._since_poll = 0
         self._next_tick = 0.0
         self._ready = False
+        self._all_down = False
         self._unreachable = False
         self._fatal: str | None = None
         self._last_error: str | None = None
@@ -204,8 +205,8 @@ class Sender:
 
     def _notify(self) -> None:
         totals = self.totals()
-        if self._unreachable and totals.outstanding == 0:
-            self._unreachable = False
+        if self._all_down and totals.outstanding == 0:
+            self._all_down = self._unreachable = False
         # Silent before Kafka and its topics are there, so that no heartbeat claims otherwise.
         if self._ready:
             for observer in self._observers:
@@ -214,13 +215,16 @@ class Sender:
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
             self._fatal = error.str()
-        elif error.code() != KafkaError._ALL_BROKERS_DOWN:
+            return
+        # That all brokers are down and why come in either order.
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._all_down = True
+        else:
             self._last_error = explain_kafka(error.name(), error.str())
-        elif self._ready and not self._unreachable:
+        if self._ready and self._all_down and self._last_error and not self._unreachable:
             self._unreachable = True
-            cause = f" ({self._last_error})" if self._last_error else ""
             print(
-                f"Kafka at {self._bootstrap} cannot be reached{cause}: "
+                f"Kafka at {self._bootstrap} cannot be reached ({self._last_error}): "
                 f"{self.totals().outstanding} events wait in the buffer.",
                 file=sys.stderr,
                 flush=True,
