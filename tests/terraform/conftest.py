@@ -6,15 +6,13 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.terraform.schema_check import load_deprecated, load_schemas
-from tests.terraform.standin import StandIn
 
 ROOT = Path(__file__).parents[2]
 NO_TERRAFORM = "terraform is not installed here; the schema tests in Python ran all the same"
@@ -51,8 +49,15 @@ def standin_environment() -> Iterator[dict[str, str]]:
     if shutil.which("terraform") is None:
         pytest.skip(NO_TERRAFORM)
     own = {key: value for key, value in os.environ.items() if not key.startswith(("TF_", "AWS_"))}
-    with StandIn(load_schemas(), load_deprecated()) as standin:
-        yield own | standin.environment | {"TF_CLI_CONFIG_FILE": os.devnull, "TF_IN_AUTOMATION": "1"}
+    command = [sys.executable, "-m", "tests.terraform.standin"]
+    with subprocess.Popen(
+        command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as standin:
+        assert standin.stdin is not None
+        assert standin.stdout is not None
+        told = json.loads(standin.stdout.readline())
+        yield own | told | {"TF_CLI_CONFIG_FILE": os.devnull, "TF_IN_AUTOMATION": "1"}
+        standin.stdin.close()
 
 
 def initialised(environment: dict[str, str], folder: Path) -> Terraform:

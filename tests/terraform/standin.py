@@ -1,9 +1,11 @@
 """A stand-in for the AWS provider that serves its real schema and nothing else.
 
 Terraform needs a provider's schema to validate a configuration, and to run `terraform test`
-with mock_provider; it never asks such a provider to make anything. So a small gRPC server in
-this process is enough, and no registry and no AWS account are needed. Terraform finds it by
+with mock_provider; it never asks such a provider to make anything. So a small gRPC server is
+enough, and no registry and no AWS account are needed. Terraform finds it by
 TF_REATTACH_PROVIDERS, which also keeps `terraform init` from downloading the real one.
+
+A process of its own, as a provider is: where gRPC has served, later forks of that process may die.
 
 Protocol: tfplugin5 (terraform/docs/plugin-protocol). Messages are encoded by hand, since of
 all of them only the schema has content.
@@ -13,12 +15,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from concurrent import futures
-from types import TracebackType
 from typing import Any
 
 import grpc
+
+from tests.terraform.schema_check import load_deprecated, load_schemas
 
 PROVIDER = "registry.terraform.io/hashicorp/aws"
 NESTING = {"single": 1, "list": 2, "set": 3}
@@ -83,55 +87,46 @@ def encode_schema(schemas: dict[str, Any], deprecated: dict[str, dict[str, str]]
     return encoded
 
 
-class StandIn:
-    """Serves while the `with` block runs; `environment` makes a terraform command use it."""
+def handlers(served: bytes) -> grpc.GenericRpcHandler[bytes, bytes]:
+    """The calls that terraform makes; without (de)serialisers they take and give the encoded message."""
+    calls: dict[str, Rpc] = {
+        "GetSchema": lambda request, context: served,
+        # The prepared configuration (1) is the one that was sent (1).
+        "PrepareProviderConfig": lambda request, context: request,
+        "ValidateResourceTypeConfig": lambda request, context: b"",
+        "ValidateDataSourceConfig": lambda request, context: b"",
+        "Stop": lambda request, context: b"",
+    }
+    return grpc.method_handlers_generic_handler(
+        "tfplugin5.Provider",
+        {name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()},
+    )
 
-    def __init__(self, schemas: dict[str, Any], deprecated: dict[str, dict[str, str]]) -> None:
-        served = encode_schema(schemas, deprecated)
-        self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
-        self._port = self._server.add_insecure_port("127.0.0.1:0")
-        self._serve(
-            {
-                "GetSchema": lambda request, context: served,
-                # The prepared configuration (1) is the one that was sent (1).
-                "PrepareProviderConfig": lambda request, context: request,
-                "ValidateResourceTypeConfig": lambda request, context: b"",
-                "ValidateDataSourceConfig": lambda request, context: b"",
-                "Stop": lambda request, context: b"",
-            }
-        )
 
-    def _serve(self, calls: dict[str, Rpc]) -> None:
-        # Without (de)serialisers, handlers take and give the encoded message.
-        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()
+def environment(port: int) -> dict[str, str]:
+    """Environment variables that make a terraform command use the provider at this port."""
+    reattach = {
+        PROVIDER: {
+            "Protocol": "grpc",
+            "ProtocolVersion": 5,
+            "Pid": os.getpid(),
+            "Test": True,
+            "Addr": {"Network": "tcp", "String": f"127.0.0.1:{port}"},
         }
-        self._server.add_generic_rpc_handlers(
-            [grpc.method_handlers_generic_handler("tfplugin5.Provider", handlers)]
-        )
+    }
+    return {"TF_REATTACH_PROVIDERS": json.dumps(reattach)}
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """Environment variables for terraform."""
-        reattach = {
-            PROVIDER: {
-                "Protocol": "grpc",
-                "ProtocolVersion": 5,
-                "Pid": os.getpid(),
-                "Test": True,
-                "Addr": {"Network": "tcp", "String": f"127.0.0.1:{self._port}"},
-            }
-        }
-        return {"TF_REATTACH_PROVIDERS": json.dumps(reattach)}
 
-    def __enter__(self) -> StandIn:
-        self._server.start()
-        return self
+def main() -> None:
+    """Print the environment as a line of JSON, and serve until the standard input ends."""
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
+    server.add_generic_rpc_handlers([handlers(encode_schema(load_schemas(), load_deprecated()))])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    print(json.dumps(environment(port)), flush=True)
+    sys.stdin.read()
+    server.stop(grace=None)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.stop(grace=None)
+
+if __name__ == "__main__":
+    main()
