@@ -27,7 +27,7 @@ part audit scripts/audit.sh
 # It builds the images, once for all that follow.
 part lab pytest -q tests/lab
 
-part e2e pytest -v tests/e2e/test_{site,baseline,attacks,secrets}.py &
+part e2e pytest -v --durations=0 --durations-min=5 tests/e2e &
 for scenario in docker kafka mongo processor producers; do
   part "molecule $scenario" molecule test -s "$scenario"
 done
