@@ -17,6 +17,7 @@ from gpu_token_contracts import (
 
 from gpu_token_processor.documents import Document
 from gpu_token_processor.pipeline.batch import Record, Refusal
+from gpu_token_processor.pipeline.kafka import ends_client
 from gpu_token_processor.pipeline.sent_letters import SearchFailed, SentLetters
 from gpu_token_processor.store.collections import DEAD_LETTERS
 from gpu_token_processor.store.contract import EventStore
@@ -134,7 +135,7 @@ class DeadLetterTopics:
 
     def _renew_if_fatal(self, error: KafkaError) -> None:
         """One that was refused for good, as before its user had rights, stays so; the next need not."""
-        if error.fatal() or error.code() == KafkaError._FATAL:
+        if ends_client(error):
             self._producer = self._make_producer()
 
 

@@ -42,6 +42,11 @@ class ErrorLog:
             self._log.warning("Kafka: %s", text)
 
 
+def ends_client(error: KafkaError) -> bool:
+    """Whether the client that met this error can do nothing more, and another must take its place."""
+    return error.fatal() or error.code() == KafkaError._FATAL
+
+
 def quiet(on_error: Callable[[KafkaError], None]) -> dict[str, object]:
     """Settings of a client whose errors are told by callback alone, and not logged by itself too."""
     return {"error_cb": on_error, "log_level": _CRITICAL}

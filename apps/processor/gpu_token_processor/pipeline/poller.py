@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from gpu_token_processor.metrics import Metrics
 from gpu_token_processor.pipeline.batch import Partition, Record
 from gpu_token_processor.pipeline.decoding import Decoder
+from gpu_token_processor.pipeline.kafka import ends_client
 from gpu_token_processor.pipeline.ledger import Ledger
 from gpu_token_processor.pipeline.state import ConsumerState, Phase
 from gpu_token_processor.pipeline.writer import Writer
@@ -53,6 +54,7 @@ class Poller:
         # Records that came although everything was paused.
         self._early: list[Record] = []
         self._next_commit = 0.0
+        self._committing = False
         self._next_lag = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -101,7 +103,7 @@ class Poller:
         for record in records:
             if (error := record.error()) is None:
                 good.append(record)
-            elif error.fatal():
+            elif ends_client(error):
                 raise KafkaException(error)
             else:
                 log.warning("Kafka: %s", error.str())
@@ -135,8 +137,11 @@ class Poller:
     def _commit_when_due(self) -> None:
         now = time.monotonic()
         offsets = self._ledger.to_commit()
-        if offsets and now >= self._next_commit:
+        # One at a time: those that pile up while the broker is away may reach it after the session has
+        # ended, and a static member that commits without one is fenced for good.
+        if offsets and now >= self._next_commit and not self._committing:
             self._next_commit = now + _COMMIT_INTERVAL_SECONDS
+            self._committing = True
             # Not waited for: a broker that is down would keep us from polling.
             self._consumer.commit(offsets=_with_offsets(offsets), asynchronous=True)
 
@@ -151,6 +156,7 @@ class Poller:
 
     def _committed(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
         """Kafka's answer to a commit; what failed stays to be committed."""
+        self._committing = False
         if error is not None:
             log.warning("offsets not committed: %s", error.str())
         self._ledger.committed(
