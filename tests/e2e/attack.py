@@ -31,8 +31,8 @@ PATIENCE_SECONDS = 8
 TLS_ALERT = b"\x15\x03"
 # Kafka's request for the metadata of every topic; MongoDB's hello.
 TOPICS_PLEASE = struct.pack(">ihhihi", 14, 3, 0, 1, -1, 0)
-HELLO = bson.encode({"hello": 1, "$db": "admin"})
-HELLO = struct.pack("<iiiiIB", 21 + len(HELLO), 1, 0, 2013, 0, 0) + HELLO
+_HELLO = bson.encode({"hello": 1, "$db": "admin"})
+HELLO = struct.pack("<iiiiIB", 21 + len(_HELLO), 1, 0, 2013, 0, 0) + _HELLO
 Attempt = tuple[str, str, Callable[[], object]]
 
 

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import boto3
-
 from fleet.model import Flow, load
-from lab import ec2, firewall, machines
+from lab import firewall, machines
 from lab.report import Report
 from lab.settings import from_environment
+from tests import aws
 
 from .runner import ROOT
 
@@ -54,13 +53,7 @@ def every_secret() -> dict[str, str]:
 
 def parameters() -> Any:
     """A client of the lab's SSM."""
-    return boto3.client(
-        "ssm",
-        endpoint_url=from_environment(os.environ, FLEET).ec2_url,
-        region_name=ec2.REGION,
-        aws_access_key_id="lab",
-        aws_secret_access_key="lab",
-    )
+    return aws.client("ssm", from_environment(os.environ, FLEET).ec2_url)
 
 
 def secrets_path() -> str:

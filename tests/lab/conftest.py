@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 import yaml
+
+from tests import aws
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -96,13 +97,7 @@ class Lab:
 
     @staticmethod
     def _ec2() -> EC2Client:
-        return boto3.client(
-            "ec2",
-            endpoint_url=f"http://127.0.0.1:{ENVIRONMENT['LAB_EC2_PORT']}",
-            region_name="us-east-1",
-            aws_access_key_id="lab",
-            aws_secret_access_key="lab",
-        )
+        return aws.client("ec2", f"http://127.0.0.1:{ENVIRONMENT['LAB_EC2_PORT']}")
 
 
 def docker(*arguments: str) -> str:

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
 from lab import ec2
 from lab.report import Report
+from tests import aws
 
 ROOT = Path(__file__).parents[2]
 LAB = ROOT / "inventories/lab/aws_ec2.yml"
@@ -29,13 +29,7 @@ def ec2_port() -> Iterator[int]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     _, port = server.get_host_and_port()
-    api = boto3.client(
-        "ec2",
-        endpoint_url=f"http://127.0.0.1:{port}",
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
+    api = aws.client("ec2", f"http://127.0.0.1:{port}")
     vpc_id = api.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnet_id = api.create_subnet(VpcId=vpc_id, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
 
@@ -209,13 +203,7 @@ def test_a_group_without_machines_stops_the_play(ec2_port: int, environment: str
 
 def test_data_volume_is_the_one_that_is_attached_beside_the_machines_own_disk(ec2_port: int) -> None:
     url = f"http://127.0.0.1:{ec2_port}"
-    api = boto3.client(
-        "ec2",
-        endpoint_url=url,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
+    api = aws.client("ec2", url)
     disk = ec2.DataVolume("kafka-1", "kafka", 20)
     ec2.attach_volumes(api, PROJECT, "lab", [disk], Report())
     volume_id = ec2.ensure_volume(api, PROJECT, "lab", disk, Report())

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -16,6 +15,7 @@ from fleet.model import load
 from lab import ec2
 from lab.report import Report
 from lab.settings import Settings, from_environment
+from tests import aws
 
 from .role_files import ROOT
 
@@ -35,13 +35,7 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
 
 def ssm(settings: Settings) -> Any:
     """A client of its parameters."""
-    return boto3.client(
-        "ssm",
-        endpoint_url=settings.ec2_url,
-        region_name=ec2.REGION,
-        aws_access_key_id="lab",
-        aws_secret_access_key="lab",
-    )
+    return aws.client("ssm", settings.ec2_url)
 
 
 def values(settings: Settings) -> dict[str, str]:

@@ -7,13 +7,13 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
 from lab import ec2
 from lab.ec2 import DataVolume, Instance
 from lab.report import Report
+from tests import aws
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -38,13 +38,7 @@ def url() -> Iterator[str]:
 def api(url: str) -> "EC2Client":
     """An API that knows nothing, as after a start."""
     forget(url)
-    return boto3.client(
-        "ec2",
-        endpoint_url=url,
-        region_name=ec2.REGION,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
+    return aws.client("ec2", url)
 
 
 def forget(url: str) -> None:
