@@ -144,7 +144,8 @@ def test_several_processors_answer_like_one(
         second.popen.send_signal(signal.SIGTERM)
         send(kafka, events[middle:])
         until(lambda: alone_in.holds(trace) and shared.holds(trace), "all stored once")
-        assert assigned(first) == 8
+        # The one that leaves may have read the rest before it went.
+        until(lambda: assigned(first) == 8, "all partitions are its own")
         assert answers(first, trace.start) == answers(alone, trace.start)
 
 

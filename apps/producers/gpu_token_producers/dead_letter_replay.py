@@ -92,8 +92,7 @@ class DeadLetterReplay:
         totals = self._sender.totals()
         self._counts.replayed = totals.delivered
         if totals.failed or unflushed:
-            cause = f" First failure: {self._sender.first_failure}." if self._sender.first_failure else ""
             raise ProducerError(
                 f"Of {totals.sent} dead letters {totals.failed} failed and {unflushed} had no delivery "
-                f"report: run it again to go on.{cause}"
+                f"report: run it again to go on. {self._sender.cause}".rstrip()
             )

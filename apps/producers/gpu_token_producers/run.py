@@ -128,10 +128,9 @@ class Run:
             self._finish(unflushed)
         failed = self._report.failed + self._report.gpu_metrics_failed
         if failed or unflushed:
-            cause = f" First failure: {self.sender.first_failure}." if self.sender.first_failure else ""
             raise ProducerError(
                 f"Of {self.sender.totals().sent} events {failed} failed and "
-                f"{unflushed} had no delivery report at the end.{cause}"
+                f"{unflushed} had no delivery report at the end. {self.sender.cause}".rstrip()
             )
 
     def _send(self, event: GpuMetric | TokenUsage) -> bool:

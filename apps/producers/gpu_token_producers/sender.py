@@ -72,7 +72,7 @@ class Sender:
         self._unreachable = False
         self._fatal: str | None = None
         self._last_error: str | None = None
-        self.first_failure: str | None = None
+        self._first_failure: str | None = None
         config = {**kafka_config(bootstrap, buffer_events), **security, "error_cb": self._on_error}
         self._producer = Producer(config)
 
@@ -109,7 +109,7 @@ class Sender:
         report = self._reports.get(topic) or self._register(topic)
         while True:
             if self._fatal:
-                raise ProducerError(f"Kafka refuses this producer for good: {self._fatal}.")
+                raise ProducerError(self.cause)
             try:
                 self._producer.produce(topic, value, key, on_delivery=report, headers=headers)  # type: ignore[arg-type]
                 break
@@ -157,6 +157,13 @@ class Sender:
         self._notify()
         return self.totals().outstanding
 
+    @property
+    def cause(self) -> str:
+        """Why events were not delivered, in one sentence; empty where no error was told."""
+        if self._fatal:
+            return f"Kafka refuses this producer for good: {self._fatal}."
+        return f"First failure: {self._first_failure}." if self._first_failure else ""
+
     def count(self, topic: str) -> TopicCount:
         """The counts of one topic so far."""
         return self._counts.get(topic, TopicCount())
@@ -178,8 +185,8 @@ class Sender:
                 count.delivered += 1
                 return
             count.failed += 1
-            if self.first_failure is None:
-                self.first_failure = f"{topic}: {error.str()}"
+            if self._first_failure is None:
+                self._first_failure = f"{topic}: {error.str()}"
 
         self._reports[topic] = report
         return report

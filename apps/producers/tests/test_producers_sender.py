@@ -197,8 +197,7 @@ def test_failed_deliveries_are_counted_and_the_first_is_named(failing: Sender) -
     totals = failing.totals()
     assert totals.failed > 0
     assert totals.delivered + totals.failed == 10
-    assert failing.first_failure is not None
-    assert failing.first_failure.startswith("usage: ")
+    assert failing.cause.startswith("First failure: usage: ")
 
 
 def test_an_error_for_good_stops_the_producer_with_its_cause(failing: Sender) -> None:
@@ -206,6 +205,13 @@ def test_an_error_for_good_stops_the_producer_with_its_cause(failing: Sender) ->
     failing._on_error(fatal)
     with pytest.raises(ProducerError, match="for good: sequence is broken"):
         failing.send("usage", b"key", b"value")
+
+
+def test_an_error_for_good_that_comes_after_the_last_event_is_the_cause(failing: Sender) -> None:
+    send_numbers(failing, "usage", 10)
+    failing._on_error(KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED, "not authorized", fatal=True))
+    failing.drain(1, 1)
+    assert failing.cause == "Kafka refuses this producer for good: not authorized."
 
 
 def test_a_login_that_is_refused_later_is_said_once(
