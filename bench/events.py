@@ -38,6 +38,7 @@ class Topics(NamedTuple):
 class Event(NamedTuple):
     """One message; no two are equal."""
 
+    event_id: str
     is_metric: bool
     key: bytes
     value: bytes
@@ -84,8 +85,8 @@ def _events_of(path: Path) -> Iterator[Event]:
     )
     for event in replay_events(plan):
         if isinstance(event, GpuMetric):
-            yield Event(True, metric_key(event), encode(event))
+            yield Event(str(event.event_id), True, metric_key(event), encode(event))
         elif isinstance(event, TokenUsage):
-            yield Event(False, usage_key(event), encode(event))
+            yield Event(str(event.event_id), False, usage_key(event), encode(event))
         elif isinstance(event, BrokenRow):
             raise BenchError(f"{path.name}, line {event.line}: {event.reason}")

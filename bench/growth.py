@@ -35,7 +35,7 @@ class _Measured:
     cost: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Pipeline:
     """One processor, and a store that only grows."""
 
@@ -45,11 +45,13 @@ class _Pipeline:
     processor: Process
     api: httpx.Client
     stream: Iterator[Event]
+    stored: int = 0
 
     def grow(self, size: int, note: Note) -> None:
-        while (stored := self.store.events()) < size:
-            note(f"growth to {size:,}: {stored:,} stored")
-            self._store(min(size - stored, _CHUNK_EVENTS))
+        while self.stored < size:
+            note(f"growth to {size:,}: {self.stored:,} stored")
+            self._store(min(size - self.stored, _CHUNK_EVENTS))
+        self.store.check(self.stored, self.processor)
 
     def measure(self) -> _Measured:
         before = self.processor.used()
@@ -62,9 +64,9 @@ class _Pipeline:
     def _store(self, count: int) -> float:
         """Events a second of storing that many."""
         batch = list(islice(self.stream, count))
-        stored = self.store.events()
         send(self.broker.bootstrap, self.topics, batch)
-        return rate(self.store.watch(stored + count, self.processor))
+        self.stored += count
+        return rate(self.store.watch(batch, self.processor))
 
     def _ask_cost(self) -> float:
         """Milliseconds of one answer that is computed anew."""

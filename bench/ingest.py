@@ -89,11 +89,12 @@ def _storing(start: systems.Start, share: float = 1.0) -> Callable[[Broker, Path
             Store(folder, indexes=False) as store,
             start(broker.bootstrap, topics, store, folder) as process,
         ):
-            store.watch(len(load.warm_up), process)
+            store.watch(load.warm_up, process)
             before = process.used()
             send(broker.bootstrap, topics, load.measured)
-            samples = store.watch(len(load.warm_up) + len(load.measured), process)
+            samples = store.watch(load.measured, process)
             after = process.used()
+            store.check(len(load.warm_up) + len(load.measured), process)
         return Measured(
             (after.cpu_seconds - before.cpu_seconds) / len(load.measured) * _MILLION,
             after.peak_mib,
@@ -135,9 +136,10 @@ def _bulk_loop(broker: Broker, folder: Path, load: Load) -> Measured:
         arguments = [broker.bootstrap, *topics, url, DATABASE, str(count)]
         command = [sys.executable, "-m", "bench.bulk_loop", *arguments]
         with Process("bulk-loop", command, folder) as process:
-            store.watch(len(load.warm_up), process)
-            samples = store.watch(count, process)
+            store.watch(load.warm_up, process)
+            samples = store.watch(load.measured, process)
             after = process.used()
+            store.check(count, process)
     return Measured(0.0, after.peak_mib, rate(samples))
 
 

@@ -43,7 +43,8 @@ def latency(broker: Broker, folder: Path, note: Note) -> list[Result]:
         _load(broker, topics, place) as load,
     ):
         processor.wait_for(lambda: _answers(api), "the API answers")
-        store.watch(_SETTLE_SECONDS * 2 * _PAIRS_PER_SECOND, processor)
+        settled = _SETTLE_SECONDS * 2 * _PAIRS_PER_SECOND
+        processor.wait_for(lambda: store.events() >= settled, f"{settled} events are stored")
         for number in range(1, RUNS + 1):
             note(f"run {number} of {RUNS}: latency")
             runs.append([seconds * 1000 for seconds in _probe(broker, topics.token, api, f"run-{number}")])

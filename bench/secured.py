@@ -92,11 +92,12 @@ def secured(folder: Path, count: int, note: Note) -> list[Result]:
 def _measure(broker: SecuredBroker, topics: Topics, store: Store, process: Process, load: Load) -> Measured:
     """Sent in plain text in either case, so that the broker's share is what it takes to hand events out."""
     send(broker.bootstrap, topics, load.warm_up)
-    store.watch(len(load.warm_up), process)
+    store.watch(load.warm_up, process)
     before, broker_before = process.used(), broker.used()
     send(broker.bootstrap, topics, load.measured)
-    samples = store.watch(len(load.warm_up) + len(load.measured), process)
+    samples = store.watch(load.measured, process)
     after, broker_after = process.used(), broker.used()
+    store.check(len(load.warm_up) + len(load.measured), process)
     millions = len(load.measured) / 1_000_000
     return Measured(
         (after.cpu_seconds - before.cpu_seconds) / millions,

@@ -1,6 +1,7 @@
 """The store as a local process: the lab's stand-in for MongoDB."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +11,7 @@ from gpu_token_contracts import COLLECTION_GPU_METRICS, COLLECTION_TOKEN_USAGE
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from bench.events import Event
 from bench.parts import ROOT, store_python
 from bench.processes import BenchError, Process, free_port
 from bench.results import Sample
@@ -22,6 +24,8 @@ _ROLE_DEFAULTS = ROOT / "roles" / "mongo" / "defaults" / "main.yml"
 # What the mongo role gives it on a machine of fleet.yml's size.
 _CACHE_GIB = 0.5
 _POLL_SECONDS = 0.25
+# So many events of a batch, evenly spread, tell how much of it is stored.
+_MARKS = 100
 _SILENCE_SECONDS = 120
 
 
@@ -86,22 +90,45 @@ class Store:
         """Stored so far."""
         return sum(self._database[collection].estimated_document_count() for collection in _EVENTS)
 
-    def watch(self, events: int, writer: Process) -> list[Sample]:
-        """Counts from now until that many are stored; raise if their writer ends or nothing comes."""
-        samples = [Sample(time.monotonic(), self.events())]
-        moved = samples[0].moment
-        while samples[-1].stored < events:
-            time.sleep(_POLL_SECONDS)
-            writer.check()
-            samples.append(Sample(time.monotonic(), self.events()))
-            if samples[-1].stored > samples[-2].stored:
-                moved = samples[-1].moment
-            elif samples[-1].moment - moved > _SILENCE_SECONDS:
+    def watch(self, batch: Sequence[Event], writer: Process) -> list[Sample]:
+        """How many of a batch are stored, from now until all are; raise if the writer ends or nothing comes.
+
+        Some are asked for by their ids. To count documents the stand-in reads each of them, at the
+        cost of what it could store meanwhile; `check` counts once, at the end.
+        """
+        marks = [batch[-1 - at].event_id for at in range(0, len(batch), -(-len(batch) // _MARKS))]
+        missing = set(marks)
+        samples: list[Sample] = []
+        moved = time.monotonic()
+        while missing:
+            found = self._found(missing)
+            missing -= found
+            now = time.monotonic()
+            moved = now if found else moved
+            samples.append(Sample(now, len(batch) * (len(marks) - len(missing)) // len(marks)))
+            if now - moved > _SILENCE_SECONDS:
                 raise BenchError(
-                    f"{writer.name} has stored {samples[-1].stored} of {events} events, "
+                    f"{writer.name} has stored {samples[-1].stored} of {len(batch)} events, "
                     f"and nothing for {_SILENCE_SECONDS} seconds."
                 )
+            if missing:
+                writer.check()
+                time.sleep(_POLL_SECONDS)
         return samples
+
+    def check(self, events: int, writer: Process) -> None:
+        """Raise unless exactly that many are stored, all within a minute."""
+        writer.wait_for(lambda: self.events() >= events, f"{events} events are stored")
+        if (stored := self.events()) != events:
+            raise BenchError(f"{writer.name} has stored {stored} events where {events} were sent.")
+
+    def _found(self, ids: set[str]) -> set[str]:
+        wanted = {"_id": {"$in": list(ids)}}
+        return {
+            document["_id"]
+            for collection in _EVENTS
+            for document in self._database[collection].find(wanted, {"_id": 1})
+        }
 
     def _start(self, settings: Settings, login: StoreLogin | None) -> None:
         binary, *arguments = server_arguments(settings)

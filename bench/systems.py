@@ -19,6 +19,7 @@ from bench.store import DATABASE, Store
 DURABLE = "w=majority&journal=true"
 # Those of Kafka's own connect-standalone.sh.
 _CONNECT_HEAP = ("-Xms256M", "-Xmx2G", "-XX:+UseG1GC")
+_SINK = "com.mongodb.kafka.connect.sink"
 
 Start = Callable[[str, Topics, Store, Path], Process]
 
@@ -72,10 +73,11 @@ def connector(bootstrap: str, topics: Topics, store: Store, folder: Path) -> Pro
         "database": DATABASE,
         f"topic.override.{topics.metric}.collection": COLLECTION_GPU_METRICS,
         f"topic.override.{topics.token}.collection": COLLECTION_TOKEN_USAGE,
-        "document.id.strategy": "com.mongodb.kafka.connect.sink.processor.id.strategy.PartialValueStrategy",
-        "document.id.strategy.partial.value.projection.list": "event_id",
-        "document.id.strategy.partial.value.projection.type": "AllowList",
-        "writemodel.strategy": "com.mongodb.kafka.connect.sink.writemodel.strategy.InsertOneDefaultStrategy",
+        "transforms": "id",
+        "transforms.id.type": "org.apache.kafka.connect.transforms.ReplaceField$Value",
+        "transforms.id.renames": "event_id:_id",
+        "document.id.strategy": f"{_SINK}.processor.id.strategy.ProvidedInValueStrategy",
+        "writemodel.strategy": f"{_SINK}.writemodel.strategy.InsertOneDefaultStrategy",
         "bulk.write.ordered": "false",
         "mongo.errors.tolerance": "all",
     }

@@ -61,8 +61,8 @@ def test_results_of_other_benchmarks_are_kept(tmp_path: Path) -> None:
 
 def test_no_two_events_are_equal_however_often_the_traces_are_repeated(tmp_path: Path) -> None:
     made = list(islice(events(traces(tmp_path)), 70_000))
-    ids = {json.loads(event.value)["event_id"] for event in made}
-    assert len(ids) == len(made)
+    assert len({event.event_id for event in made}) == len(made)
+    assert all(json.loads(event.value)["event_id"] == event.event_id for event in made)
     assert {event.is_metric for event in made} == {True, False}
 
 
