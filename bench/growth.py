@@ -64,7 +64,8 @@ class _Pipeline:
     def _store(self, count: int) -> float:
         """Events a second of storing that many."""
         batch = list(islice(self.stream, count))
-        send(self.broker.bootstrap, self.topics, batch)
+        with self.processor.paused():
+            send(self.broker.bootstrap, self.topics, batch)
         self.stored += count
         return rate(self.store.watch(batch, self.processor))
 

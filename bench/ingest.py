@@ -90,8 +90,9 @@ def _storing(start: systems.Start, share: float = 1.0) -> Callable[[Broker, Path
             start(broker.bootstrap, topics, store, folder) as process,
         ):
             store.watch(load.warm_up, process)
+            with process.paused():
+                send(broker.bootstrap, topics, load.measured)
             before = process.used()
-            send(broker.bootstrap, topics, load.measured)
             samples = store.watch(load.measured, process)
             after = process.used()
             store.check(len(load.warm_up) + len(load.measured), process)
@@ -116,8 +117,9 @@ def _floor(broker: Broker, folder: Path, load: Load) -> Measured:
             return lambda: process.output().split()[-1:] == [str(count)]
 
         process.wait_for(encoded(len(load.warm_up)), "the warm-up is encoded")
+        with process.paused():
+            send(broker.bootstrap, topics, load.measured)
         before = process.used()
-        send(broker.bootstrap, topics, load.measured)
         process.wait_for(encoded(len(load.warm_up) + len(load.measured)), "everything is encoded")
         after = process.used()
     cpu_seconds = after.cpu_seconds - before.cpu_seconds

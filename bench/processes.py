@@ -1,10 +1,12 @@
 """Processes that are measured or measured against, and what the kernel says they used."""
 
 import os
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -61,6 +63,15 @@ class Process:
         peak = next(line for line in status if line.startswith("VmHWM:"))
         # The clock that clock_getcpuclockid(3) names: to the nanosecond, where /proc counts hundredths.
         return Used(time.clock_gettime(~pid << 3 | _CPU_CLOCK), int(peak.split()[1]) / 1024)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """It does nothing as long as the block lasts."""
+        self._popen.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._popen.send_signal(signal.SIGCONT)
 
     def check(self) -> None:
         """Raise if it has ended."""

@@ -52,8 +52,8 @@ class Sample(NamedTuple):
 
 
 def rate(samples: Sequence[Sample]) -> float:
-    """Events a second from the first sample to the last at which not all was stored."""
-    unfinished = [sample for sample in samples if sample.stored < samples[-1].stored]
+    """Events a second from the first sample at which some was stored to the last at which not all was."""
+    unfinished = [sample for sample in samples if 0 < sample.stored < samples[-1].stored]
     if len(unfinished) < 2:
         raise BenchError("Everything was stored before the second look: take more events.")
     first, last = unfinished[0], unfinished[-1]

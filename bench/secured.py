@@ -93,8 +93,9 @@ def _measure(broker: SecuredBroker, topics: Topics, store: Store, process: Proce
     """Sent in plain text in either case, so that the broker's share is what it takes to hand events out."""
     send(broker.bootstrap, topics, load.warm_up)
     store.watch(load.warm_up, process)
+    with process.paused():
+        send(broker.bootstrap, topics, load.measured)
     before, broker_before = process.used(), broker.used()
-    send(broker.bootstrap, topics, load.measured)
     samples = store.watch(load.measured, process)
     after, broker_after = process.used(), broker.used()
     store.check(len(load.warm_up) + len(load.measured), process)

@@ -29,15 +29,16 @@ def test_a_percentile_is_a_value_that_was_seen(share: float, value: int) -> None
     assert percentile(list(range(100, 0, -1)), share) == value
 
 
-def test_a_rate_ends_with_the_last_look_at_an_unfinished_store() -> None:
-    # Between the looks at 3 s and 4 s the work was done, when is not known.
-    samples = [Sample(10.0, 100), Sample(11.0, 1_100), Sample(13.0, 3_100), Sample(14.0, 3_200)]
+def test_a_rate_is_of_the_looks_between_the_first_event_and_the_last() -> None:
+    # Within the first second and the last the work was begun and done, when is not known.
+    counts = {9.0: 0, 10.0: 100, 11.0: 1_100, 13.0: 3_100, 14.0: 3_200}
+    samples = [Sample(moment, stored) for moment, stored in counts.items()]
     assert rate(samples) == 1_000
 
 
 def test_a_rate_needs_two_looks() -> None:
     with pytest.raises(BenchError, match="take more events"):
-        rate([Sample(1.0, 0), Sample(2.0, 500)])
+        rate([Sample(1.0, 0), Sample(2.0, 100), Sample(3.0, 500)])
 
 
 def test_results_of_other_benchmarks_are_kept(tmp_path: Path) -> None:
