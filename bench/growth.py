@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from statistics import median
 
 import httpx
 
@@ -16,8 +17,9 @@ from bench.results import RUNS, Note, Result, compare, rate
 from bench.store import Store
 
 _CHUNK_EVENTS = 100_000
-# What each run stores and measures at a size.
-_RUN_EVENTS = 10_000
+# What each run stores and asks at a size.
+_RUN_EVENTS = 50_000
+_RUN_QUESTIONS = 5
 _MICROSECONDS = 1_000_000
 # Longer than the API keeps an answer.
 _BETWEEN_QUESTIONS_SECONDS = 1.1
@@ -58,7 +60,9 @@ class _Pipeline:
         events_per_second = self._store(_RUN_EVENTS)
         cpu_seconds = self.processor.used().cpu_seconds - before.cpu_seconds
         return _Measured(
-            _MICROSECONDS / events_per_second, cpu_seconds / _RUN_EVENTS * _MICROSECONDS, self._ask_cost()
+            _MICROSECONDS / events_per_second,
+            cpu_seconds / _RUN_EVENTS * _MICROSECONDS,
+            median(self._ask_cost() for _ in range(_RUN_QUESTIONS)),
         )
 
     def _store(self, count: int) -> float:
