@@ -20,7 +20,8 @@ _TRACES = ROOT.parent / "shared" / "data"
 _NAMES = ("azure-llm-2023-conv.csv", "azure-llm-2023-code.csv")
 # More than any run takes: the traces are read no further than needed.
 _REPEAT = 10_000
-_BUFFER_EVENTS = 1_000_000
+# As large as librdkafka allows: a batch is in the buffer at once.
+_BUFFER_KIB = 2_097_151
 
 
 class Topics(NamedTuple):
@@ -64,7 +65,8 @@ def events(paths: Sequence[Path]) -> Iterator[Event]:
 
 def send(bootstrap: str, topics: Topics, batch: Sequence[Event]) -> None:
     """Returns once all are acknowledged."""
-    producer = Producer(kafka_config(bootstrap, _BUFFER_EVENTS))
+    config = kafka_config(bootstrap, buffer_events=len(batch))
+    producer = Producer({**config, "queue.buffering.max.kbytes": _BUFFER_KIB})
     for event in batch:
         topic = topics.metric if event.is_metric else topics.token
         producer.produce(topic, event.value, event.key)

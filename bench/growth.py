@@ -1,5 +1,6 @@
 """What more stored events cost: time of storing one, and of /cost over the last window."""
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ _CHUNK_EVENTS = 100_000
 # What each run stores and asks at a size.
 _RUN_EVENTS = 50_000
 _RUN_QUESTIONS = 5
+# The last window of 30 s holds between 3 and 250, and an answer takes its time by them.
+_WINDOW_EVENTS = 150
 _MICROSECONDS = 1_000_000
 # Longer than the API keeps an answer.
 _BETWEEN_QUESTIONS_SECONDS = 1.1
@@ -52,33 +55,38 @@ class _Pipeline:
     def grow(self, size: int, note: Note) -> None:
         while self.stored < size:
             note(f"growth to {size:,}: {self.stored:,} stored")
-            self._store(min(size - self.stored, _CHUNK_EVENTS))
+            self._store(list(islice(self.stream, min(size - self.stored, _CHUNK_EVENTS))))
         self.store.check(self.stored, self.processor)
 
     def measure(self) -> _Measured:
+        batch = list(islice(self.stream, _RUN_EVENTS))
         before = self.processor.used()
-        events_per_second = self._store(_RUN_EVENTS)
+        events_per_second = self._store(batch)
         cpu_seconds = self.processor.used().cpu_seconds - before.cpu_seconds
         return _Measured(
             _MICROSECONDS / events_per_second,
             cpu_seconds / _RUN_EVENTS * _MICROSECONDS,
-            median(self._ask_cost() for _ in range(_RUN_QUESTIONS)),
+            self._ask_cost(batch),
         )
 
-    def _store(self, count: int) -> float:
-        """Events a second of storing that many."""
-        batch = list(islice(self.stream, count))
+    def _store(self, batch: Sequence[Event]) -> float:
+        """Events a second of storing them."""
         with self.processor.paused():
             send(self.broker.bootstrap, self.topics, batch)
-        self.stored += count
+        self.stored += len(batch)
         return rate(self.store.watch(batch, self.processor))
 
-    def _ask_cost(self) -> float:
-        """Milliseconds of one answer that is computed anew."""
-        time.sleep(_BETWEEN_QUESTIONS_SECONDS)
-        started = time.perf_counter()
-        self.api.get("/cost").raise_for_status()
-        return (time.perf_counter() - started) * 1000
+    def _ask_cost(self, batch: Sequence[Event]) -> float:
+        """Milliseconds of an answer over the latest _WINDOW_EVENTS, each time computed anew."""
+        times = sorted(json.loads(event.value)["ts"] for event in batch if not event.is_metric)
+        window = {"start": times[-_WINDOW_EVENTS]}
+        answers = []
+        for _ in range(_RUN_QUESTIONS):
+            time.sleep(_BETWEEN_QUESTIONS_SECONDS)
+            started = time.perf_counter()
+            self.api.get("/cost", params=window).raise_for_status()
+            answers.append((time.perf_counter() - started) * 1000)
+        return median(answers)
 
 
 def growth(broker: Broker, folder: Path, sizes: Sequence[int], note: Note) -> list[Result]:
