@@ -24,7 +24,7 @@ from gpu_token_processor.store.contract import StoreUnavailable
 from processor_fakes import TOPIC_METRIC, TOPIC_TOKEN, FakeSink, FakeStore, metric, usage
 from processor_kafka import MockKafka
 
-WAIT_SECONDS = 30
+WAIT_SECONDS = 120
 
 
 class Running:
