@@ -78,11 +78,11 @@ def kafka_security_in(environment: Mapping[str, str]) -> dict[str, str]:
 
 def explain_kafka(error_name: str, text: str) -> str:
     """A client's error as a sentence that names the remedy, where it is one of login or of TLS."""
-    match error_name:
-        case "_AUTHENTICATION":
-            return f"Kafka refuses the login, check KAFKA_USERNAME and KAFKA_PASSWORD_FILE ({text})"
-        case "_SSL":
-            return f"Kafka's certificate is not accepted, check KAFKA_CA_FILE and KAFKA_BOOTSTRAP ({text})"
+    if error_name == "_AUTHENTICATION":
+        return f"Kafka refuses the login, check KAFKA_USERNAME and KAFKA_PASSWORD_FILE ({text})"
+    # librdkafka may meet a refused certificate while it reads, and then calls it an error of transport.
+    if error_name == "_SSL" or "certificate verify failed" in text:
+        return f"Kafka's certificate is not accepted, check KAFKA_CA_FILE and KAFKA_BOOTSTRAP ({text})"
     return text
 
 

@@ -85,4 +85,5 @@ def test_a_file_of_no_use_is_one_sentence(
 def test_errors_of_login_and_tls_name_their_remedy() -> None:
     assert "KAFKA_PASSWORD_FILE" in explain_kafka("_AUTHENTICATION", "invalid credentials")
     assert "KAFKA_CA_FILE" in explain_kafka("_SSL", "certificate verify failed")
+    assert "KAFKA_CA_FILE" in explain_kafka("_TRANSPORT", "SSL routines::certificate verify failed")
     assert explain_kafka("_TRANSPORT", "Connection refused") == "Connection refused"
