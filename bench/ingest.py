@@ -9,7 +9,7 @@ from pathlib import Path
 from bench import systems
 from bench.broker import Broker
 from bench.events import Event, Topics, events, send, traces
-from bench.processes import Process
+from bench.processes import Process, Used
 from bench.results import RUNS, Note, Result, compare, rate
 from bench.store import DATABASE, Store
 
@@ -89,20 +89,25 @@ def _storing(start: systems.Start, share: float = 1.0) -> Callable[[Broker, Path
             Store(folder, indexes=False) as store,
             start(broker.bootstrap, topics, store, folder) as process,
         ):
-            store.watch(load.warm_up, process)
-            with process.paused():
-                send(broker.bootstrap, topics, load.measured)
-            before = process.used()
-            samples = store.watch(load.measured, process)
-            after = process.used()
-            store.check(len(load.warm_up) + len(load.measured), process)
-        return Measured(
-            (after.cpu_seconds - before.cpu_seconds) / len(load.measured) * _MILLION,
-            after.peak_mib,
-            rate(samples),
-        )
+            (cpu,), throughput = once_warm(broker.bootstrap, topics, store, process, load, process.used)
+            return Measured(cpu, process.used().peak_mib, throughput)
 
     return measure
+
+
+def once_warm(
+    bootstrap: str, topics: Topics, store: Store, writer: Process, load: Load, *uses: Callable[[], Used]
+) -> tuple[list[float], float]:
+    """CPU seconds per million events by each of `uses`, and events a second, after the warm-up was sent."""
+    store.watch(load.warm_up, writer)
+    with writer.paused():
+        send(bootstrap, topics, load.measured)
+    before = [used().cpu_seconds for used in uses]
+    samples = store.watch(load.measured, writer)
+    after = [used().cpu_seconds for used in uses]
+    store.check(len(load.warm_up) + len(load.measured), writer)
+    count = len(load.measured)
+    return [(end - start) / count * _MILLION for start, end in zip(before, after, strict=True)], rate(samples)
 
 
 def _floor(broker: Broker, folder: Path, load: Load) -> Measured:

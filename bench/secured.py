@@ -9,9 +9,9 @@ from confluent_kafka.admin import AclOperation, ResourceType
 from bench import systems
 from bench.authority import Authority
 from bench.events import Topics, send
-from bench.ingest import Load, loads
+from bench.ingest import Load, loads, once_warm
 from bench.processes import Process
-from bench.results import RUNS, Note, Result, compare, rate
+from bench.results import RUNS, Note, Result, compare
 from bench.secured_broker import SecuredBroker
 from bench.store import Store, StoreLogin
 
@@ -92,16 +92,6 @@ def secured(folder: Path, count: int, note: Note) -> list[Result]:
 def _measure(broker: SecuredBroker, topics: Topics, store: Store, process: Process, load: Load) -> Measured:
     """Sent in plain text in either case, so that the broker's share is what it takes to hand events out."""
     send(broker.bootstrap, topics, load.warm_up)
-    store.watch(load.warm_up, process)
-    with process.paused():
-        send(broker.bootstrap, topics, load.measured)
-    before, broker_before = process.used(), broker.used()
-    samples = store.watch(load.measured, process)
-    after, broker_after = process.used(), broker.used()
-    store.check(len(load.warm_up) + len(load.measured), process)
-    millions = len(load.measured) / 1_000_000
-    return Measured(
-        (after.cpu_seconds - before.cpu_seconds) / millions,
-        (broker_after.cpu_seconds - broker_before.cpu_seconds) / millions,
-        rate(samples),
-    )
+    uses = process.used, broker.used
+    (processor_cpu, broker_cpu), throughput = once_warm(broker.bootstrap, topics, store, process, load, *uses)
+    return Measured(processor_cpu, broker_cpu, throughput)
