@@ -42,6 +42,7 @@ def host_keys(console: str) -> list[str]:
 def printed_keys(region: str, name: str, instance_id: str, deadline: float) -> list[str]:
     """The keys on a machine's console, as soon as it has printed them."""
     while True:
+        # An option and its value belong on one line.
         # fmt: off
         console = run("aws", "ec2", "get-console-output", "--latest", "--region", region,
                       "--instance-id", instance_id, "--query", "Output", "--output", "text")

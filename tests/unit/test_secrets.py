@@ -83,7 +83,7 @@ class Controller:
 
 
 @pytest.fixture
-def controller(settings: Settings, tmp_path: Path) -> Controller:  # noqa: F811
+def controller(settings: Settings, tmp_path: Path) -> Controller:  # noqa: F811 (the fixture)
     """A controller and an SSM that holds nothing."""
     return Controller(settings, tmp_path)
 

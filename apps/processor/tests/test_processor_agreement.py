@@ -159,7 +159,7 @@ def test_a_replay_at_60_times_real_time_answers_like_one_at_real_time(
         with processor(kafka, stored, CONSUMER_GROUP=str(speed), **topics) as process:
             until(lambda: assigned(process) == 8, "assigned")
             replay(kafka, trace, speed, topics)
-            until(lambda: stored.holds(trace), "all stored")  # noqa: B023
+            until(lambda: stored.holds(trace), "all stored")  # noqa: B023 (called at once)
             given.append(answers(process, trace.start))
     assert given[0] == given[1]
 
