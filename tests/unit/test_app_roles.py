@@ -99,6 +99,12 @@ def test_processor_window_is_a_variable() -> None:
     assert from_environment(env("processor", processor_window_seconds=60)).window_seconds == 60
 
 
+def test_the_processors_stop_timeout_moves_what_the_processor_does() -> None:
+    patient = from_environment(env("processor", processor_stop_timeout_seconds=92))
+    assert (patient.stop_seconds, patient.consumer_stop_seconds, patient.storing_stop_seconds) == (90, 81, 54)
+    assert service("processor", processor_stop_timeout_seconds=92)["stop_grace_period"] == "92s"
+
+
 def test_producers_role_sets_what_the_producers_read() -> None:
     generate = get_command(producers_app).commands["generate"]  # type: ignore[attr-defined]
     known = {option.envvar for option in generate.params if option.envvar}

@@ -16,8 +16,6 @@ _BAD_SETTINGS = 2
 # Batches of documents live too briefly to be worth looking at; at Python's own threshold of
 # some hundred objects, looking took a quarter of all processor time.
 _COLLECT_AFTER_OBJECTS = 100_000
-# What a request may still take once the processor is told to stop.
-_HTTP_STOP_SECONDS = 3
 # Fewer are answered at once (api/limits.py); an idle one holds little.
 _HTTP_CONNECTIONS = 500
 
@@ -44,7 +42,7 @@ def main() -> int:
         limit_concurrency=_HTTP_CONNECTIONS,
         h11_max_incomplete_event_size=HEAD_BYTES,
         http="h11",
-        timeout_graceful_shutdown=_HTTP_STOP_SECONDS,
+        timeout_graceful_shutdown=settings.http_stop_seconds,
     )
     return 0
 

@@ -33,8 +33,6 @@ from gpu_token_processor.store.reads import MongoReads, Reads
 
 log = logging.getLogger(__name__)
 
-# With what HTTP needs to end, less than the 20 s that a stop may take.
-_STOP_SECONDS = 14.0
 _METADATA_SECONDS = 2.0
 
 
@@ -44,6 +42,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self._token = read_token(settings)
         self._requests_per_second = settings.api_requests_per_second
+        self._stop_seconds = settings.consumer_stop_seconds
         reads = MongoReads(read_client(settings), settings.mongo_database)
         store = MongoEventStore(write_client(settings), settings.mongo_database)
         kafka = connection(settings)
@@ -92,7 +91,7 @@ class Service:
         """Finish and commit what is in hand."""
         started = time.monotonic()
         self._monitor.stop()
-        in_time = self._supervisor.stop(_STOP_SECONDS)
+        in_time = self._supervisor.stop(self._stop_seconds)
         log.info("stopped %s after %.1f s", "in order" if in_time else "in haste", time.monotonic() - started)
 
     def live(self) -> HealthAnswer:

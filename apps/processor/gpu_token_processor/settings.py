@@ -105,6 +105,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR")
     ] = "INFO"
 
+    stop_seconds: Annotated[
+        float, Meta(ge=1, le=86_400, description="seconds from the signal to the end, 1 to 86400")
+    ] = 28
+
+    # At a stop, requests end first, then the batches in hand are stored, then their offsets are
+    # committed. Each step gets its share of the time, so that the last one always has some left.
+
+    @property
+    def http_stop_seconds(self) -> int:
+        """What requests in hand may take; in whole seconds, as Uvicorn wants it."""
+        return int(self.stop_seconds / 10)
+
+    @property
+    def consumer_stop_seconds(self) -> float:
+        """What the consumer may take after that, storing and committing included."""
+        return self.stop_seconds - self.http_stop_seconds
+
+    @property
+    def storing_stop_seconds(self) -> float:
+        """What the consumer may take of it to store the batches in hand."""
+        return self.consumer_stop_seconds * 2 / 3
+
 
 # Never shown when wrong: it may hold a password.
 _SECRET = frozenset({"mongo_url"})

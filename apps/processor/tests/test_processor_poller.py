@@ -75,14 +75,17 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Client:
     return made
 
 
-def run(stop: threading.Event) -> None:
+def run(stop: threading.Event, store: FakeStore | None = None, storing_stop_seconds: float = 5) -> None:
     """A poller and its writer, until it is stopped."""
     topics = topic_registry(TOPIC_METRIC, TOPIC_TOKEN)
     metrics = Metrics()
-    writer = Writer(FakeStore(), FakeSink(), DeadLetterGuard(topics, 100, 1, 100), metrics)
+    writer = Writer(store or FakeStore(), FakeSink(), DeadLetterGuard(topics, 100, 1, 100), metrics)
     decoder = Decoder(topics, max_age=timedelta(days=3_650), max_ahead=timedelta(days=3_650))
     writer.start()
-    Poller({}, tuple(topics), decoder, writer, ConsumerState(), metrics, 50, 0.01).run(stop)
+    poller = Poller(
+        {}, tuple(topics), decoder, writer, ConsumerState(), metrics, 50, 0.01, storing_stop_seconds
+    )
+    poller.run(stop)
 
 
 def test_an_error_for_good_ends_this_consumer(client: Client) -> None:
@@ -142,3 +145,33 @@ def test_what_came_while_kafka_was_silent_is_committed_with_the_next(client: Cli
     client.ready = [[record(usage(), offset=0)]]
     run(stop)
     assert client.commits == [1, 2]
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.5])
+def test_a_stop_waits_for_the_store_as_long_as_it_may(client: Client, seconds: float) -> None:
+    stop = threading.Event()
+    store = FakeStore()
+    store.gate.clear()
+    client.idle = stop.set
+    client.ready = [[record(usage(), offset=0)]]
+    started = time.monotonic()
+    run(stop, store, storing_stop_seconds=seconds)
+    assert seconds <= time.monotonic() - started < seconds + 1
+    store.gate.set()
+
+
+def test_a_stop_waits_no_longer_than_the_store_takes(client: Client) -> None:
+    stop = threading.Event()
+    store = FakeStore()
+    store.gate.clear()
+
+    def idle() -> None:
+        stop.set()
+        store.gate.set()
+
+    client.idle = idle
+    client.ready = [[record(usage(), offset=0)]]
+    started = time.monotonic()
+    run(stop, store, storing_stop_seconds=60)
+    assert time.monotonic() - started < 10
+    assert store.collections["token_usage"]

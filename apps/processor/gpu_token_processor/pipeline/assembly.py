@@ -60,6 +60,7 @@ class DataPath:
             self._metrics,
             settings.consume_batch_events,
             settings.consume_linger_seconds,
+            settings.storing_stop_seconds,
         )
         writer.start()
         poller.run(stop)

@@ -22,7 +22,7 @@ _PATIENCE_SECONDS = 1.0
 _PAUSED_POLL_SECONDS = 0.2
 _COMMIT_INTERVAL_SECONDS = 0.5
 _LAG_INTERVAL_SECONDS = 2.0
-# How long a partition is held back when it is revoked, and at the end, for writes in hand.
+# How long a partition that is revoked is held back for the batches in hand, and a consumer that failed.
 _DRAIN_SECONDS = 5.0
 _COMMITTED_LOOKUP_SECONDS = 5.0
 
@@ -40,6 +40,7 @@ class Poller:
         metrics: Metrics,
         batch_events: int,
         linger_seconds: float,
+        storing_stop_seconds: float,
     ) -> None:
         self._consumer = Consumer({**config, "on_commit": self._committed})
         self._topics = list(topics)
@@ -49,6 +50,7 @@ class Poller:
         self._metrics = metrics
         self._batch_events = batch_events
         self._linger_seconds = linger_seconds
+        self._storing_stop_seconds = storing_stop_seconds
         self._ledger = Ledger()
         self._paused = False
         # Records that came although everything was paused.
@@ -68,7 +70,7 @@ class Poller:
                 self._state.phase = Phase.RUNNING
                 self._state.reason = None
         finally:
-            self._leave()
+            self._leave(self._storing_stop_seconds if stop.is_set() else _DRAIN_SECONDS)
 
     def _turn(self) -> None:
         self._take_safe()
@@ -205,9 +207,9 @@ class Poller:
         names = ", ".join(f"{topic} [{partition}]" for topic, partition in sorted(_keys(partitions)))
         log.info("%s: %s; now %d partitions", what, names or "nothing", count)
 
-    def _leave(self) -> None:
+    def _leave(self, storing_seconds: float) -> None:
         """Commit what is safe and tell the group; what is not safe will be read again."""
-        self._writer.wait_until_idle(_DRAIN_SECONDS)
+        self._writer.wait_until_idle(storing_seconds)
         self._writer.stop()
         self._consumer.close()
         self._state.assigned_partitions = 0
