@@ -103,7 +103,7 @@ env: ## the settings in force, without secrets
 
 ##@ Tests in parts
 drill: lab-up converge ## break each part under load, and count; writes build/drill.json (FAULT=…, SEED=…)
-	lab drill $(if $(FAULT),--only $(FAULT)) $(if $(SEED),--seed $(SEED))
+	python -m drill $(if $(FAULT),--only $(FAULT)) $(if $(SEED),--seed $(SEED))
 lint: setup ## ansible-lint, yamllint, ruff, mypy, hadolint, shellcheck
 	scripts/lint.sh
 unit: setup ## unit and property tests

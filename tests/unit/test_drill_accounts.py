@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lab.drill.accounts import Balance, Found, Sent, balance, together
+from drill.accounts import Balance, Found, Sent, balance, together
 
 SENT = Sent(events={1, 2, 3}, poison={4, 5})
 ALL = "event 1|event 2|event 3|poison 4|poison 5"

@@ -12,13 +12,13 @@ from typing import Any, cast
 
 import pytest
 
-from lab.drill import command, run
-from lab.drill.accounts import Found, Sent
-from lab.drill.faults import FAULTS, Fault, Flood
-from lab.drill.load import Load, Order
-from lab.drill.run import Drill, Entry
-from lab.drill.service import Service, stored_events
-from lab.drill.site import Site
+from drill import results, run
+from drill.accounts import Found, Sent
+from drill.faults import FAULTS, Fault, Flood, choose
+from drill.load import Load, Order
+from drill.run import Drill, Entry
+from drill.service import Service, stored_events
+from drill.site import Site
 from lab.errors import LabError
 
 
@@ -136,15 +136,15 @@ def test_the_moments_follow_from_the_seed() -> None:
 
 
 def test_faults_are_chosen_by_name() -> None:
-    assert command.choose([]) == list(FAULTS)
-    assert [fault.name for fault in command.choose(["poison", "store-killed"])] == ["store-killed", "poison"]
+    assert choose([]) == list(FAULTS)
+    assert [fault.name for fault in choose(["poison", "store-killed"])] == ["store-killed", "poison"]
     with pytest.raises(LabError, match='--only is "fire", which is no fault: use one of processor-killed'):
-        command.choose(["fire"])
+        choose(["fire"])
 
 
 def test_the_file_has_the_fields_that_others_rely_on(tmp_path: Path) -> None:
     file = tmp_path / "build" / "drill.json"
-    command.write(file, drilled(PlayedSite(), Fault("broken", strike)))
+    results.write(file, drilled(PlayedSite(), Fault("broken", strike)))
     (entry,) = json.loads(file.read_text())
     assert list(entry) == [
         "fault",
@@ -160,7 +160,7 @@ def test_the_file_has_the_fields_that_others_rely_on(tmp_path: Path) -> None:
 
 def test_the_table_adds_up_the_strikes_of_a_fault() -> None:
     entries = drilled(PlayedSite(forgets=12), Fault("broken", strike, times=3))
-    view = command.table(entries)
+    view = results.table(entries)
     assert [list(column.cells) for column in view.columns][:6] == [
         ["broken"],
         ["3"],

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from drill.accounts import Sent
+from drill.service import Service
 from lab import shell
-from lab.drill.accounts import Sent
-from lab.drill.service import Service
 from lab.errors import LabError
 
-_SCRIPT = Path(__file__).parent / "remote" / "load.py"
+_SCRIPT = Path(__file__).parent / "remote" / "send_events.py"
 _BEGIN_SECONDS = 60
 # More than the script gives the last deliveries.
 _END_SECONDS = 240

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from drill.accounts import Found
+from drill.load import Load, Order
+from drill.service import Service
 from lab import engine, machines, shell
-from lab.drill.accounts import Found
-from lab.drill.load import Load, Order
-from lab.drill.service import Service
 from lab.errors import LabError
 from lab.settings import Settings
 from lab.waiting import until
@@ -62,7 +62,7 @@ class Site:
     def count(self, run: str, since: float) -> Found:
         """What the store and the dead-letter topics hold of a run, each asked by who may."""
         lines: list[str] = []
-        for service, script in ((self.processor, "documents"), (self.producers, "dead_letters")):
+        for service, script in ((self.processor, "list_stored"), (self.producers, "list_dead_lettered")):
             command = _compose(service.container, f"drill-{script}", [run, str(since)])
             said = shell.run(
                 service.on_machine(*command),

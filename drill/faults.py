@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lab.drill.service import Service
-from lab.drill.site import Site
+from drill.service import Service
+from drill.site import Site
+from lab.errors import LabError
 
 # The processor's consumer may be silent for 300 s (max.poll.interval.ms) before its group gives it up.
 FROZEN_SECONDS = 310
@@ -91,3 +92,12 @@ FAULTS: tuple[Fault | Flood, ...] = (
     ),
     Flood("poison"),
 )
+
+
+def choose(names: Sequence[str]) -> list[Fault | Flood]:
+    """The faults of these names, in the order in which they are drilled; all if there is no name."""
+    known = [fault.name for fault in FAULTS]
+    for name in names:
+        if name not in known:
+            raise LabError(f'--only is "{name}", which is no fault: use one of {", ".join(known)}.')
+    return [fault for fault in FAULTS if not names or fault.name in names]

@@ -15,7 +15,7 @@ from gpu_token_contracts import (
     encode,
 )
 
-from lab.drill.remote.load import KINDS, event, poison
+from drill.remote.send_events import KINDS, event, poison
 
 REASONS = {
     "wrong type": Reason.WRONG_TYPE,

@@ -89,7 +89,7 @@ def poison(value: bytes, kind: str) -> bytes | None:
     return json.dumps({name: field for name, field in fields.items() if field is not None}).encode()
 
 
-class Load:
+class NumberedEvents:
     """One run of numbered events."""
 
     def __init__(self, run: str, poison_share: float, seed: int) -> None:
@@ -150,16 +150,16 @@ def main() -> None:
     parser.add_argument("--poison-share", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
     options = parser.parse_args()
-    load = Load(options.run, options.poison_share, options.seed)
-    signal.signal(signal.SIGTERM, load.stop)
+    events = NumberedEvents(options.run, options.poison_share, options.seed)
+    signal.signal(signal.SIGTERM, events.stop)
     begun = time.monotonic()
-    while not load.stopped and load.sent < options.events:
+    while not events.stopped and events.sent < options.events:
         due = min(options.events, (time.monotonic() - begun) * options.per_second)
-        while load.sent < due and not load.stopped:
-            load.send_one()
-        load.serve()
+        while events.sent < due and not events.stopped:
+            events.send_one()
+        events.serve()
         time.sleep(TICK_SECONDS)
-    load.finish()
+    events.finish()
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from lab.drill.accounts import Sent, balance, together
-from lab.drill.faults import POISON_SHARE, Fault, Flood
-from lab.drill.load import Order
-from lab.drill.site import Site
+from drill.accounts import Sent, balance, together
+from drill.faults import POISON_SHARE, Fault, Flood
+from drill.load import Order
+from drill.site import Site
 
 # What was sent counts as lost when none of it has turned up for this long.
 _PATIENCE_SECONDS = 60
