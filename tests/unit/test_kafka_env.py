@@ -93,7 +93,7 @@ def test_five_brokers_keep_three_copies() -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_other_machines_are_told_an_address_of_this_one(count: int) -> None:
-    """C14: a client elsewhere gets neither the container's name nor localhost."""
+    """A client elsewhere gets neither the container's name nor localhost."""
     rendered = env(count, "kafka-1")
     advertised = dict(item.split("://") for item in rendered["KAFKA_ADVERTISED_LISTENERS"].split(","))
     assert advertised == {"INTERNAL": "localhost:29092", "EXTERNAL": "10.0.1.11:9092"}
@@ -101,7 +101,7 @@ def test_other_machines_are_told_an_address_of_this_one(count: int) -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_controllers_listener_is_never_advertised(count: int) -> None:
-    """C15: a broker that advertises it refuses to start."""
+    """A broker that advertises it refuses to start."""
     rendered = env(count, "kafka-1")
     assert "CONTROLLER" not in rendered["KAFKA_ADVERTISED_LISTENERS"]
     controller = "CONTROLLER://localhost:9093" if count == 1 else "CONTROLLER://:9093"
@@ -115,13 +115,13 @@ def test_an_advertised_address_can_be_set() -> None:
 
 
 def test_logs_lie_in_the_mounted_directory() -> None:
-    """C18: data survives the container."""
+    """Data survives the container."""
     log_dirs = env(1, "kafka-1")["KAFKA_LOG_DIRS"]
     assert f"/srv/kafka/data:{log_dirs}" in compose(1, "kafka-1")["volumes"]
 
 
 def test_heap_is_a_share_of_the_machine() -> None:
-    """C20: of the machine's 2048 MiB by default 0.4, and as much of another machine."""
+    """By default 0.4 of its memory: of 2048 MiB here, and of a larger machine."""
     assert env(1, "kafka-1")["KAFKA_HEAP_OPTS"] == "-Xms819m -Xmx819m"
     assert env(1, "kafka-1", kafka_machine_memory_mib=8192)["KAFKA_HEAP_OPTS"] == "-Xms3276m -Xmx3276m"
     assert compose(1, "kafka-1")["mem_limit"] == "1536m"
