@@ -59,7 +59,6 @@ drift: setup ## what differs from the repository; exit 2 if anything does
 	scripts/drift.sh $(ENV)
 
 ##@ One machine (kafka-1, processor-1 …) or one role
-verify-all: verify ## every check of every role
 verify-%: setup ## the checks of one role
 	$(PLAY) playbooks/verify.yml --limit $*
 ssh-%: setup ## a shell on the machine
@@ -82,8 +81,6 @@ down: setup ## take the machines down, data included
 	$(if $(filter aws,$(ENV)),scripts/terraform.sh destroy,lab down)
 init: ## terraform init
 	terraform -chdir=terraform init -input=false
-validate: ## terraform validate
-	terraform -chdir=terraform validate
 fmt: setup ## format Terraform and Python
 	terraform -chdir=terraform fmt -recursive && ruff format .
 plan: ## terraform plan, into fleet.tfplan
@@ -98,8 +95,6 @@ ip: ## the address from which you may log in (MY_IP_CIDR=… overrides)
 	python3 terraform/allowed_cidrs.py
 whoami: ## which AWS identity is in use
 	aws sts get-caller-identity
-env: ## the settings in force, without secrets
-	@env | grep -E '^(AWS_PROFILE|AWS_REGION|FLEET_|LAB_|TF_VAR_|MY_IP_CIDR)' | sort; echo "ENV=$(ENV)"
 
 ##@ Tests in parts
 drill: lab-up converge ## break each part under load, and count; writes build/drill.json (FAULT=…, SEED=…)
@@ -108,7 +103,7 @@ lint: setup ## ansible-lint, yamllint, ruff, mypy, hadolint, shellcheck
 	scripts/lint.sh
 unit: setup ## unit and property tests
 	pytest -q -n 4 --dist loadfile --ignore tests/terraform/test_checkov.py
-molecule: setup-lab $(addprefix molecule-,$(ROLES) site) ## molecule test of every role and of the site
+molecule: setup-lab $(addprefix molecule-,$(ROLES)) ## molecule test of every role
 molecule-%: setup-lab ## molecule test of one role
 	molecule test -s $*
 e2e: setup-lab ## the whole site in the lab, through ansible-runner

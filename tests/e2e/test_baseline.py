@@ -1,4 +1,4 @@
-"""What a scenario of molecule checks of one machine, checked of the whole fleet."""
+"""Each machine of the fleet holds the baselines, and runs its one service as it should."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def test_every_machine_holds_the_baselines() -> None:
     hosts = ",".join(f"ssh://{machine}" for machine in ROLES)
     config = from_environment(os.environ, FLEET).state / "ssh" / "config"
     options = ["-q", "-p", "no:cacheprovider", f"--hosts={hosts}", f"--ssh-config={config}"]
-    run = [sys.executable, "-m", "pytest", *options, "molecule/shared/baseline", "molecule/site/tests"]
+    run = [sys.executable, "-m", "pytest", *options, "molecule/shared/baseline", "molecule/shared/service"]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -31,6 +31,11 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("alone")
     for path in (folder / "docker", folder / "lab", ROOT / ".lab", Path("/var/lib/docker")):
         path.mkdir(exist_ok=True)
+    fleet_file = fleet_of_three_roles(folder)
+    # These namespaces have no network, so the packages of the machines' image are fetched outside.
+    outside = Lab(fleet_file)
+    outside.ok("up", "producers-1")
+    outside.ok("down")
     holder = subprocess.Popen(
         [
             "unshare",
@@ -51,7 +56,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             ["pgrep", "--parent", str(holder.pid)], text=True, capture_output=True, check=True
         ).stdout.strip()
         yield Lab(
-            fleet_of_three_roles(folder),
+            fleet_file,
             ("nsenter", f"--target={first}", "--pid", "--net", "--mount", f"--wd={ROOT}"),
         )
     finally:
