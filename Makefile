@@ -46,8 +46,8 @@ upgrade: setup ## rolling change of images, one machine at a time
 	$(PLAY) playbooks/upgrade.yml
 replay: setup ## send TRACE through the pipeline
 	$(PLAY) playbooks/replay.yml $(if $(TRACE),-e replay_trace=$(abspath $(TRACE)))
-replay-dead-letters: setup ## send dead letters to their topics again (REASON=…; ARGS=--check only counts them)
-	$(PLAY) playbooks/replay_dead_letters.yml $(if $(REASON),-e reason=$(REASON))
+resend-dead-letters: setup ## send dead letters to their topics again (REASON=…; ARGS=--check only counts them)
+	$(PLAY) playbooks/resend_dead_letters.yml $(if $(REASON),-e reason=$(REASON))
 support-bundle: setup ## logs and state of every machine in build/
 	$(PLAY) playbooks/support_bundle.yml
 reset: setup ## stop the services; keeps the data unless ARGS='-e wipe_data=true'

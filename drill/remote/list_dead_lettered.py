@@ -14,8 +14,8 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from gpu_token_contracts import dlq_topic
 from gpu_token_contracts.login import kafka_security_in
 
-# Within what kafka_acls lets replays use; nothing is committed to it.
-GROUP = "dead-letter-replay.drill"
+# Within what kafka_acls lets the producers use; nothing is committed to it.
+GROUP = "dead-letter-resend.drill"
 ANSWER_SECONDS = 30
 
 

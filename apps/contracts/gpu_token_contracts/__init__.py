@@ -10,7 +10,7 @@ from gpu_token_contracts.identity import (
     position,
     usage_key,
 )
-from gpu_token_contracts.origin import Origin, origin_headers, origin_in, own_headers, replayed_from
+from gpu_token_contracts.origin import Origin, origin_headers, origin_in, own_headers, resent_from
 from gpu_token_contracts.timestamps import TimeBounds, format_ts, from_us, to_us
 from gpu_token_contracts.topics import (
     COLLECTION_GPU_METRICS,
@@ -55,7 +55,7 @@ __all__ = [
     "origin_in",
     "own_headers",
     "position",
-    "replayed_from",
+    "resent_from",
     "to_us",
     "topic_registry",
     "usage_key",

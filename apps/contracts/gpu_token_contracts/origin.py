@@ -1,4 +1,4 @@
-"""Where an event stood first; a replay from a dead-letter topic gives it a new place, no new identity."""
+"""Where an event stood first. Resent from a dead-letter topic it has a new place, but the same identity."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -23,7 +23,7 @@ def own_headers(headers: Iterable[tuple[str, bytes | None]]) -> list[tuple[str, 
 
 
 def origin_headers(origin: Origin) -> list[tuple[str, bytes]]:
-    """Headers of a dead letter and of its replay; they carry the identity of an event without an id."""
+    """Headers of a dead letter, kept when it is resent: they identify an event that has no id."""
     return [
         (DlqHeader.SOURCE_TOPIC.value, origin.topic.encode()),
         (DlqHeader.SOURCE_PARTITION.value, b"%d" % origin.partition),
@@ -42,10 +42,10 @@ def origin_in(headers: Iterable[tuple[str, bytes | None]]) -> Origin | None:
     return Origin(topic.decode(errors="replace"), partition, offset)
 
 
-def replayed_from(topic: str, headers: Iterable[tuple[str, bytes | None]]) -> Origin | None:
-    """Where an event of `topic` stood before its replay; None for an event that was never replayed.
+def resent_from(topic: str, headers: Iterable[tuple[str, bytes | None]]) -> Origin | None:
+    """Where an event of `topic` stood before it was resent; None for an event that never was.
 
-    Headers that name another topic are not ours: an event is replayed to where it came from.
+    Headers that name another topic are not ours: an event is resent to where it came from.
     """
     origin = origin_in(headers)
     return origin if origin is not None and origin.topic == topic else None

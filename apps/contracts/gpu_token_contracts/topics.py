@@ -18,7 +18,7 @@ COLLECTION_GPUS = "gpus"
 class DlqHeader(StrEnum):
     """Headers of a dead letter; its key and value are the refused event's own.
 
-    A replayed event keeps the three of its source, by which it is still known.
+    A resent event keeps the three of its source, by which it is still known.
     """
 
     REASON = "dlq.reason"

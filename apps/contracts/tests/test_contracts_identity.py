@@ -18,7 +18,7 @@ from gpu_token_contracts import (
     metric_key,
     origin_headers,
     origin_in,
-    replayed_from,
+    resent_from,
     to_us,
     usage_key,
 )
@@ -82,9 +82,9 @@ def test_timestamps_convert_without_loss(ts: datetime, text: str) -> None:
     assert format_ts(ts) == text
 
 
-def test_a_replayed_event_is_known_by_where_it_stood_first() -> None:
+def test_a_resent_event_is_known_by_where_it_stood_first() -> None:
     headers = [("trace", None), *origin_headers(Origin("token.usage.v1", 2, 7))]
-    origin = replayed_from("token.usage.v1", headers)
+    origin = resent_from("token.usage.v1", headers)
     assert origin == origin_in(headers) == ("token.usage.v1", 2, 7)
     assert event_identity(usage(), *origin) == "token.usage.v1:2:7"
 
@@ -103,4 +103,4 @@ def test_a_replayed_event_is_known_by_where_it_stood_first() -> None:
     ],
 )
 def test_other_headers_name_no_origin(headers: list[tuple[str, bytes | None]]) -> None:
-    assert replayed_from("token.usage.v1", headers) is None
+    assert resent_from("token.usage.v1", headers) is None

@@ -79,7 +79,7 @@ def test_a_note_without_a_mark_is_of_a_letter_that_was_sent() -> None:
     assert dead_letter(sink, store, [refusal()]) == []
 
 
-def test_refused_again_after_a_replay_it_is_the_same_dead_letter_sent_anew() -> None:
+def test_refused_again_once_resent_it_is_the_same_dead_letter_sent_anew() -> None:
     store, sink = FakeStore(), FakeSink()
     dead_letter(sink, store, [refusal(5)], lambda: NOW)
     headers = origin_headers(Origin("token.usage.v1", 0, 5))
@@ -128,7 +128,7 @@ def test_a_dead_letter_is_what_was_sent_and_why(kafka: MockKafka) -> None:
     )
 
 
-def test_a_replayed_dead_letter_that_is_refused_again_names_its_first_place(kafka: MockKafka) -> None:
+def test_a_resent_dead_letter_that_is_refused_again_names_its_first_place(kafka: MockKafka) -> None:
     headers = [("trace", b"t-1"), *origin_headers(Origin("again.v1", 3, 4))]
     sink_on(kafka).send([Refusal(record(b"{", 90, "again.v1", 0, headers), "invalid_json", "why")])
     _, _, found = read_one(kafka, "again.v1.dlq")

@@ -39,12 +39,12 @@ def test_an_event_without_id_is_known_by_its_position() -> None:
     assert only_document(record(usage(), offset=7, partition=2))["_id"] == "token.usage.v1:2:7"
 
 
-def test_a_replayed_event_is_known_by_where_it_stood_first() -> None:
+def test_a_resent_event_is_known_by_where_it_stood_first() -> None:
     headers = origin_headers(Origin(TOPIC_TOKEN, 2, 7))
     first = decode(record(usage(), offset=7, partition=2))
     again = decode(record(usage(), offset=90, partition=0, headers=headers))
     assert again.writes["token_usage"].documents == first.writes["token_usage"].documents
-    assert (first.replayed, again.replayed) == ([], ["token.usage.v1:2:7"])
+    assert (first.resent, again.resent) == ([], ["token.usage.v1:2:7"])
     assert again.next_offsets == {Partition(TOPIC_TOKEN, 0): 91}
 
 

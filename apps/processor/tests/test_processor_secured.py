@@ -116,8 +116,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             broker.set_password(user, password)
         broker.allow("producers", AclOperation.WRITE, TOPICS)
         broker.allow("producers", AclOperation.READ, LETTERS)
-        replays = (ResourceType.GROUP, ResourcePatternType.PREFIXED)
-        broker.allow("producers", AclOperation.READ, ["dead-letter-replay"], *replays)
+        prefixed = (ResourceType.GROUP, ResourcePatternType.PREFIXED)
+        broker.allow("producers", AclOperation.READ, ["dead-letter-resend"], *prefixed)
         broker.allow("processor", AclOperation.READ, [*TOPICS, *LETTERS])
         broker.allow("processor", AclOperation.WRITE, LETTERS)
         broker.allow("processor", AclOperation.READ, ["gpu-token-processor"], ResourceType.GROUP)
@@ -159,8 +159,8 @@ def test_events_and_dead_letters_flow(site: Site) -> None:
         del producer
         until(lambda: site.stored("flow") == 10, "stored")
         until(lambda: process.answer("/dead-letters")["total"] == 1, "a dead letter")
-        done = site.produce("replay-dead-letters")
-        assert '"replayed":1' in done.stdout, done.stderr
+        done = site.produce("resend-dead-letters")
+        assert '"resent":1' in done.stdout, done.stderr
         said = log_of(process)
     assert process.popen.returncode == 0
     assert "Kafka: " not in said

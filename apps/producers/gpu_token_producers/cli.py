@@ -15,7 +15,6 @@ from gpu_token_contracts import TOPIC_GPU_METRICS, TOPIC_TOKEN_USAGE, Reason
 from gpu_token_contracts.bounds import MAX_TEXT_LENGTH
 from gpu_token_contracts.login import SettingsError, kafka_security
 
-from gpu_token_producers.dead_letter_replay import DeadLetterReplay
 from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.files import write_atomically
 from gpu_token_producers.generator import pairs
@@ -23,6 +22,7 @@ from gpu_token_producers.gpus import BUILT_IN_SEED, load_gpus
 from gpu_token_producers.heartbeat import HeartbeatWriter, heartbeat_path
 from gpu_token_producers.replay import ReplayPlan, replay_events
 from gpu_token_producers.report import Report
+from gpu_token_producers.resend import Resend
 from gpu_token_producers.run import KafkaSettings, Run
 from gpu_token_producers.synthetic import synthetic_trace
 from gpu_token_producers.trace import trace_id
@@ -194,7 +194,7 @@ def replay(
 
 
 @app.command()
-def replay_dead_letters(
+def resend_dead_letters(
     bootstrap: Bootstrap,
     reason: Annotated[
         list[str] | None, typer.Option(help="Letters of this reason alone; may be given again.")
@@ -211,7 +211,7 @@ def replay_dead_letters(
 ) -> None:
     """Send dead letters to the topics they came from again, and print the counts as JSON.
 
-    Each keeps its identity, so that a letter that is replayed twice counts once. The next replay of
+    Each keeps its identity, so that a letter that is resent twice counts once. The next run for
     the same reasons goes on where this one ended.
     """
     if unknown := set(reason or ()) - set(Reason):
@@ -226,7 +226,7 @@ def replay_dead_letters(
             finish_seconds=finish_seconds,
             stop_seconds=stop_seconds,
         )
-        counts = DeadLetterReplay(kafka, reason or (), dry_run).run()
+        counts = Resend(kafka, reason or (), dry_run).run()
     print(msgspec.json.encode(counts).decode())
 
 

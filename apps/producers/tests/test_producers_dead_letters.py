@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Message, Producer
 from gpu_token_contracts import Origin, dlq_topic, origin_headers
-from gpu_token_producers.dead_letter_replay import DeadLetterReplay
 from gpu_token_producers.errors import ProducerError
+from gpu_token_producers.resend import Resend
 from gpu_token_producers.run import KafkaSettings
 from gpu_token_producers.sender import Sender
 from producers_kafka import MockKafka, mock_kafka
@@ -49,15 +49,15 @@ class Site:
             "TOPIC_TOKEN": self.usage,
         }
         return subprocess.Popen(
-            [sys.executable, "-m", "gpu_token_producers", "replay-dead-letters", *arguments],
+            [sys.executable, "-m", "gpu_token_producers", "resend-dead-letters", *arguments],
             env={**os.environ, **settings, **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def replay(self, *arguments: str) -> dict[str, Any]:
-        """The counts of a replay that must succeed."""
+    def resend(self, *arguments: str) -> dict[str, Any]:
+        """The counts of a resend that must succeed."""
         process = self.start(*arguments)
         printed, said = process.communicate(timeout=30)
         assert process.returncode == 0, said
@@ -98,10 +98,10 @@ def origins(messages: Sequence[Message]) -> list[tuple[str, str]]:
 def test_a_letter_is_sent_as_it_was_with_the_place_where_it_stood(site: Site) -> None:
     site.put_letter(site.usage, 7, "unknown_version", b'{"a": 1}')
     site.put_letter(site.metrics, 8, "tombstone", None)
-    assert site.replay() == {
+    assert site.resend() == {
         "letters": 2,
         "by_reason": {"tombstone": 1, "unknown_version": 1},
-        "replayed": 2,
+        "resent": 2,
         "value_omitted": 0,
         "foreign": 0,
     }
@@ -118,22 +118,22 @@ def test_a_letter_is_sent_as_it_was_with_the_place_where_it_stood(site: Site) ->
     assert metric.value() is None
 
 
-def test_the_next_replay_goes_on_where_the_last_one_ended(site: Site) -> None:
+def test_the_next_resend_goes_on_where_the_last_one_ended(site: Site) -> None:
     for offset in range(120):
         site.put_letter(site.usage, offset, "invalid_json")
-    assert site.replay()["replayed"] == 120
-    assert site.replay()["letters"] == 0
+    assert site.resend()["resent"] == 120
+    assert site.resend()["letters"] == 0
     site.put_letter(site.usage, 120, "invalid_json")
-    assert site.replay()["replayed"] == 1
+    assert site.resend()["resent"] == 1
     assert origins(site.broker.read(site.usage)) == sorted(("2", str(offset)) for offset in range(121))
 
 
-def test_a_reason_is_replayed_without_the_others_and_the_others_later(site: Site) -> None:
+def test_a_reason_is_resent_without_the_others_and_the_others_later(site: Site) -> None:
     for offset, reason in enumerate(["unknown_version", "invalid_json", "unknown_version", "tombstone"]):
         site.put_letter(site.usage, offset, reason)
-    assert site.replay("--reason", "unknown_version")["by_reason"] == {"unknown_version": 2}
+    assert site.resend("--reason", "unknown_version")["by_reason"] == {"unknown_version": 2}
     assert origins(site.broker.read(site.usage)) == [("2", "0"), ("2", "2")]
-    others = site.replay("--reason", "tombstone", "--reason", "invalid_json")
+    others = site.resend("--reason", "tombstone", "--reason", "invalid_json")
     assert others["by_reason"] == {"invalid_json": 1, "tombstone": 1}
     assert origins(site.broker.read(site.usage)) == [("2", str(offset)) for offset in range(4)]
 
@@ -142,11 +142,11 @@ def test_a_dry_run_counts_and_changes_nothing(site: Site) -> None:
     for offset, reason in enumerate(["unknown_version", "invalid_json", "unknown_version"]):
         site.put_letter(site.usage, offset, reason)
     for _ in range(2):
-        counts = site.replay("--dry-run")
+        counts = site.resend("--dry-run")
         assert counts["by_reason"] == {"invalid_json": 1, "unknown_version": 2}
-        assert counts["replayed"] == 0
+        assert counts["resent"] == 0
     assert site.broker.read(site.usage) == []
-    assert site.replay()["replayed"] == 3
+    assert site.resend()["resent"] == 3
 
 
 def test_what_cannot_be_sent_is_counted(site: Site) -> None:
@@ -155,14 +155,14 @@ def test_what_cannot_be_sent_is_counted(site: Site) -> None:
     site.put(site.usage, b"{}", [*origin])
     site.put(site.metrics, b"{}", [("dlq.reason", b"invalid_json"), *origin])
     site.put(site.usage, None, [("dlq.reason", b"too_large"), *origin, ("dlq.value_omitted_bytes", b"9")])
-    counts = site.replay()
-    assert (counts["foreign"], counts["value_omitted"], counts["replayed"]) == (3, 1, 0)
+    counts = site.resend()
+    assert (counts["foreign"], counts["value_omitted"], counts["resent"]) == (3, 1, 0)
     assert site.broker.read(site.usage) == site.broker.read(site.metrics) == []
 
 
-def test_a_value_of_2_mb_is_replayed(site: Site) -> None:
+def test_a_value_of_2_mb_is_resent(site: Site) -> None:
     site.put_letter(site.usage, 1, "too_large", b"x" * 2_000_000)
-    assert site.replay()["replayed"] == 1
+    assert site.resend()["resent"] == 1
     (big,) = site.broker.read(site.usage)
     assert len(big.value() or b"") == 2_000_000
 
@@ -180,17 +180,17 @@ def test_what_is_not_acknowledged_is_not_noted_as_done(site: Site, monkeypatch: 
     with monkeypatch.context() as broken:
         broken.setattr(Sender, "drain", lambda *_: 1)
         with pytest.raises(ProducerError, match="1 had no delivery report: run it again to go on"):
-            DeadLetterReplay(kafka, (), dry_run=False).run()
-    assert site.replay()["replayed"] == 1
+            Resend(kafka, (), dry_run=False).run()
+    assert site.resend()["resent"] == 1
 
 
-def test_a_stopped_replay_can_be_taken_up(site: Site) -> None:
+def test_a_stopped_resend_can_be_taken_up(site: Site) -> None:
     for offset in range(200):
         site.put_letter(site.usage, offset, "invalid_json")
     process = site.start()
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
-    site.replay()
+    site.resend()
     assert {offset for _, offset in origins(site.broker.read(site.usage))} == {str(n) for n in range(200)}
 
 

@@ -59,7 +59,7 @@ def test_nobody_gets_in_without_a_login(host: Host, attempt: str, outcome: str) 
     ("user", "command"),
     [
         ("producers", f"{SEND} --topic token.usage.v1.dlq <<< x"),
-        ("producers", f"{READ} --topic token.usage.v1 --group dead-letter-replay.test"),
+        ("producers", f"{READ} --topic token.usage.v1 --group dead-letter-resend.test"),
         ("producers", "kafka-acls.sh --add --allow-principal User:producers --operation All --topic '*'"),
         ("processor", f"{SEND} --topic token.usage.v1 <<< x"),
         ("processor", f"{READ} --topic token.usage.v1 --group other"),

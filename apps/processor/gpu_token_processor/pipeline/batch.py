@@ -41,8 +41,8 @@ class Batch:
 
     writes: dict[str, Writes] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
-    # Dead letters, by their `_id` among the notes, that were replayed and are accepted now.
-    replayed: list[str] = field(default_factory=list)
+    # Dead letters, by their `_id` among the notes, that were resent and are accepted now.
+    resent: list[str] = field(default_factory=list)
     # Offset to commit for each partition once all of the batch is safe.
     next_offsets: dict[Partition, int] = field(default_factory=dict)
     # Records of each topic, refused ones included.

@@ -12,7 +12,7 @@ from gpu_token_contracts import (
     origin_headers,
     own_headers,
     position,
-    replayed_from,
+    resent_from,
 )
 
 from gpu_token_processor.documents import Document
@@ -154,9 +154,9 @@ def _record_headers(record: Record) -> list[tuple[str, bytes | None]]:
 
 
 def _origin(record: Record) -> Origin:
-    """Where it stood first: a replayed event that is refused again is the same dead letter."""
+    """Where it stood first: a resent event that is refused again is the same dead letter."""
     topic = str(record.topic())
-    return replayed_from(topic, _record_headers(record)) or Origin(
+    return resent_from(topic, _record_headers(record)) or Origin(
         topic, record.partition() or 0, record.offset() or 0
     )
 
@@ -214,5 +214,5 @@ def _note(refusal: Refusal, now: datetime) -> Document:
 
 
 def _same(known: Document, note: Document) -> bool:
-    """Whether a note tells of this very record, not of an earlier replay or of a topic since made anew."""
+    """Whether a note tells of this very record, not of one resent earlier or of a topic made again since."""
     return bool(known["record_ts_ms"] == note["record_ts_ms"])

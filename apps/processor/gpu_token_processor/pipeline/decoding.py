@@ -13,7 +13,7 @@ from gpu_token_contracts import (
     decode_gpu_metric,
     decode_token_usage,
     position,
-    replayed_from,
+    resent_from,
 )
 
 from gpu_token_processor.documents import Document, document
@@ -69,9 +69,9 @@ class Decoder:
                 batch.refusals.append(Refusal(record, refused.reason_code.value, refused.message))
                 continue
             headers = record.headers()
-            if headers and (origin := replayed_from(topic, headers)):  # type: ignore[arg-type]
+            if headers and (origin := resent_from(topic, headers)):  # type: ignore[arg-type]
                 topic, partition, offset = origin
-                batch.replayed.append(position(topic, partition, offset))
+                batch.resent.append(position(topic, partition, offset))
             documents.append(document(event, topic, partition, offset))
             kept.append(record)
         batch.next_offsets = {

@@ -124,8 +124,8 @@ class Writer:
                 self._metrics.duplicates.labels(collection).inc(stored.duplicates)
         self._observe_delays(batch)
         self._guard.check(batch)
-        if batch.replayed:
-            self.retrier.call(partial(self._store.delete, DEAD_LETTERS, batch.replayed))
+        if batch.resent:
+            self.retrier.call(partial(self._store.delete, DEAD_LETTERS, batch.resent))
         if batch.refusals:
             self._report(self.retrier.call(partial(dead_letter, self._sink, self._store, batch.refusals)))
         self._metrics.write_seconds.observe(time.monotonic() - started)

@@ -7,8 +7,8 @@ import msgspec
 from confluent_kafka import Message
 from gpu_token_contracts import dlq_topic
 
-from gpu_token_producers.dead_letters import LetterReader, letter
 from gpu_token_producers.errors import ProducerError
+from gpu_token_producers.letter_reader import LetterReader, letter
 from gpu_token_producers.progress import ProgressPrinter
 from gpu_token_producers.run import KafkaSettings
 from gpu_token_producers.sender import Sender
@@ -17,7 +17,7 @@ from gpu_token_producers.stop import StopRequest
 _STOPPED = "Stopped early: run it again to go on."
 
 
-class ReplayCounts(msgspec.Struct):
+class ResendCounts(msgspec.Struct):
     """What there was, and what became of it.
 
     `letters` are those of the chosen reasons. `value_omitted` of them have no value to send, since
@@ -27,29 +27,29 @@ class ReplayCounts(msgspec.Struct):
 
     letters: int = 0
     by_reason: dict[str, int] = msgspec.field(default_factory=dict)
-    replayed: int = 0
+    resent: int = 0
     value_omitted: int = 0
     foreign: int = 0
 
 
-class DeadLetterReplay:
-    """One replay. A run that is stopped or fails is taken up where it was by the next of the same reasons."""
+class Resend:
+    """One run. When it is stopped or fails, the next run for the same reasons goes on where it was."""
 
     def __init__(self, kafka: KafkaSettings, reasons: Collection[str], dry_run: bool) -> None:
         self._kafka = kafka
         self._reasons = frozenset(reasons)
         self._dry_run = dry_run
-        self._counts = ReplayCounts()
+        self._counts = ResendCounts()
         self._stop = StopRequest()
         self._stop.listen()
         self._sender = Sender(
             kafka.bootstrap,
             self._stop,
             security=kafka.security,
-            observers=[ProgressPrinter("dead letters replayed")],
+            observers=[ProgressPrinter("dead letters resent")],
         )
 
-    def run(self) -> ReplayCounts:
+    def run(self) -> ResendCounts:
         """Raises ProducerError if Kafka has not acknowledged all that was sent."""
         topics = (self._kafka.topic_metric, self._kafka.topic_token)
         dlq_topics = [dlq_topic(topic) for topic in topics]
@@ -59,7 +59,7 @@ class DeadLetterReplay:
             for batch in reader.batches(dlq_topics):
                 if self._stop.requested:
                     break
-                self._replay(batch)
+                self._resend(batch)
                 if not self._dry_run:
                     self._settle()
                     reader.commit()
@@ -69,7 +69,7 @@ class DeadLetterReplay:
             print(_STOPPED, file=sys.stderr)
         return self._counts
 
-    def _replay(self, batch: Iterable[Message]) -> None:
+    def _resend(self, batch: Iterable[Message]) -> None:
         counts = self._counts
         for message in batch:
             found = letter(message)
@@ -90,7 +90,7 @@ class DeadLetterReplay:
     def _settle(self) -> None:
         unflushed = self._sender.drain(self._kafka.finish_seconds, self._kafka.stop_seconds)
         totals = self._sender.totals()
-        self._counts.replayed = totals.delivered
+        self._counts.resent = totals.delivered
         if totals.failed or unflushed:
             raise ProducerError(
                 f"Of {totals.sent} dead letters {totals.failed} failed and {unflushed} had no delivery "

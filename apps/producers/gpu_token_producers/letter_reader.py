@@ -1,7 +1,7 @@
 """Dead letters go back to the topics that they came from, once what refused them is mended.
 
 Each keeps its key, its value, its own headers and the place where it stood first, by which the
-processor knows it again: replayed twice, it counts once.
+processor knows it again: resent twice, it counts once.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -14,7 +14,7 @@ from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.run import KafkaSettings
 from gpu_token_producers.sender import Headers
 
-_GROUP = "dead-letter-replay"
+_GROUP = "dead-letter-resend"
 # Delivered and committed together; few, since each may have megabytes.
 _BATCH_LETTERS = 50
 _PREFETCH_KIB = 16_384
@@ -53,14 +53,14 @@ def letter(message: Message) -> Letter | None:
 
 
 def group(reasons: Collection[str]) -> str:
-    """The consumer group that remembers how far a replay of these reasons has come."""
+    """The consumer group that remembers how far letters of these reasons have been resent."""
     return ".".join([_GROUP, *sorted(set(reasons))])
 
 
 class LetterReader:
-    """Reads dead-letter topics from where the last replay of the same reasons ended, to where they end now.
+    """Reads dead-letter topics from where the last run for the same reasons ended, to where they end now.
 
-    Not beyond: what is refused again meanwhile becomes a new letter, for the next replay.
+    Not beyond: what is refused again meanwhile becomes a new letter, for the next run.
     """
 
     def __init__(self, kafka: KafkaSettings, reasons: Collection[str]) -> None:
@@ -104,8 +104,8 @@ class LetterReader:
             self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
             raise ProducerError(
-                f"The letters are replayed, yet how far was not noted ({error.args[0].str()}): "
-                "the next replay sends them again, which changes nothing."
+                f"The letters are resent, but how far was not noted ({error.args[0].str()}): "
+                "the next run sends them again, which changes nothing."
             ) from error
 
     def close(self) -> None:
