@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # The test suite, part by part, with the time each took; goes on after a failing part and fails at the end, where it
-# also says what was left out. The scenarios of single roles and the whole site run side by side: each has machines of
-# its own, and mostly waits for them.
+# also says what was left out.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
@@ -20,17 +19,24 @@ part() { # part NAME COMMAND...
   printf '%-20s %-7s %4d s\n' "$name" "$outcome" $((SECONDS - start)) | tee -a "$results/outcomes"
 }
 
-part lint scripts/lint.sh
-part unit pytest -q -n 4 --dist loadfile
-part sbom scripts/sbom.sh
-part audit scripts/audit.sh
-# It builds the images, once for all that follow.
+# Linters need one core, and the lab's tests mostly wait. The lab builds the machines' image, once for all that follow.
+{
+  part lint scripts/lint.sh
+  part sbom scripts/sbom.sh
+  part audit scripts/audit.sh
+} &
 part lab pytest -q tests/lab
+wait
 
+part unit pytest -q -n 4 --dist loadfile
+
+# Two labs side by side. The roles' scenarios follow each other on the same machines: what one has set up, the next
+# finds there.
 part e2e pytest -v --durations=0 --durations-min=5 tests/e2e &
 for scenario in docker kafka mongo processor producers; do
-  part "molecule $scenario" molecule test -s "$scenario"
+  part "molecule $scenario" env KEEP_MACHINES=1 molecule test -s "$scenario"
 done
+part "molecule destroy" molecule destroy -s producers
 wait
 
 # pytest's skipped tests with their reasons, and tools that this machine does not have
