@@ -1,27 +1,22 @@
 """The contract between producers and processor: events, topics, collections and identities."""
 
-from gpu_token_contracts.codec import decode, decode_gpu_metric, decode_token_usage, encode, with_extras
+from gpu_token_contracts.codec import decode_gpu_metric, decode_token_usage, encode
 from gpu_token_contracts.errors import InvalidEvent, Reason
 from gpu_token_contracts.events import Event, GpuMetric, TokenUsage
-from gpu_token_contracts.identity import (
-    event_identity,
-    gpu_identity,
-    metric_key,
-    position,
-    usage_key,
-)
+from gpu_token_contracts.identity import gpu_identity, metric_key, position, usage_key
 from gpu_token_contracts.origin import Origin, origin_headers, origin_in, own_headers, resent_from
-from gpu_token_contracts.timestamps import TimeBounds, format_ts, from_us, to_us
+from gpu_token_contracts.timestamps import TimeBounds, format_ts, to_us
 from gpu_token_contracts.topics import (
     COLLECTION_GPU_METRICS,
     COLLECTION_GPUS,
     COLLECTION_TOKEN_USAGE,
     TOPIC_GPU_METRICS,
     TOPIC_TOKEN_USAGE,
-    TOPICS,
+    Decode,
     DlqHeader,
     TopicSpec,
     dlq_topic,
+    require_two_topics,
     topic_registry,
 )
 
@@ -29,9 +24,9 @@ __all__ = [
     "COLLECTION_GPUS",
     "COLLECTION_GPU_METRICS",
     "COLLECTION_TOKEN_USAGE",
-    "TOPICS",
     "TOPIC_GPU_METRICS",
     "TOPIC_TOKEN_USAGE",
+    "Decode",
     "DlqHeader",
     "Event",
     "GpuMetric",
@@ -41,23 +36,20 @@ __all__ = [
     "TimeBounds",
     "TokenUsage",
     "TopicSpec",
-    "decode",
     "decode_gpu_metric",
     "decode_token_usage",
     "dlq_topic",
     "encode",
-    "event_identity",
     "format_ts",
-    "from_us",
     "gpu_identity",
     "metric_key",
     "origin_headers",
     "origin_in",
     "own_headers",
     "position",
+    "require_two_topics",
     "resent_from",
     "to_us",
     "topic_registry",
     "usage_key",
-    "with_extras",
 ]

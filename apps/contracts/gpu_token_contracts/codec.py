@@ -5,7 +5,6 @@ Only an event with unknown fields is decoded again to keep them, and only one th
 checked rule by rule to say why.
 """
 
-from collections.abc import Mapping
 from datetime import UTC
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -17,7 +16,6 @@ from gpu_token_contracts.diagnosis import check_extras, explain
 from gpu_token_contracts.errors import InvalidEvent, Reason
 from gpu_token_contracts.events import SCHEMA_VERSION, Event, GpuMetric, TokenUsage
 from gpu_token_contracts.timestamps import TimeBounds, format_ts
-from gpu_token_contracts.topics import TOPICS, TopicSpec
 
 EventT = TypeVar("EventT", bound=Event)
 
@@ -66,39 +64,12 @@ def decode_token_usage(value: bytes | None, time_bounds: TimeBounds = DEFAULT_BO
     return usage
 
 
-def decode(
-    topic: str,
-    value: bytes | None,
-    time_bounds: TimeBounds = DEFAULT_BOUNDS,
-    topics: Mapping[str, TopicSpec] = TOPICS,
-) -> GpuMetric | TokenUsage:
-    """The event that `topic` carries; raises InvalidEvent and nothing else."""
-    spec = topics.get(topic)
-    if spec is None:
-        raise InvalidEvent(
-            Reason.UNKNOWN_TOPIC, f"Topic {topic!r} carries no known event; known are {', '.join(topics)}."
-        )
-    if spec.event_type is GpuMetric:
-        return decode_gpu_metric(value, time_bounds)
-    return decode_token_usage(value, time_bounds)
-
-
 def encode(event: Event) -> bytes:
     """The event as it goes over the wire: UTF-8 JSON, absent fields left out, extras last."""
     extras = event.extras
     if extras is None:
         return _encode(event)
     return _encode({**msgspec.to_builtins(event), **extras})
-
-
-def with_extras(event: EventT, extras: Mapping[str, Any]) -> EventT:
-    """A copy of the event that carries `extras`, as if a later producer had sent them."""
-    clash = sorted(set(extras) & set(type(event).__struct_encode_fields__))
-    if clash:
-        raise ValueError(f"Extras {', '.join(clash)} are fields of {type(event).__name__}: set them there.")
-    copy = msgspec.structs.replace(event)
-    copy.__dict__["extras"] = dict(extras)
-    return copy
 
 
 def _no_event(value: bytes | None) -> InvalidEvent:

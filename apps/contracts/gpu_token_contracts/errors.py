@@ -17,7 +17,6 @@ class Reason(StrEnum):
     BAD_TIMESTAMP = "bad_timestamp"
     BAD_EXTRA = "bad_extra"
     UNKNOWN_VERSION = "unknown_version"
-    UNKNOWN_TOPIC = "unknown_topic"
     # The event is good by this contract, yet the store will never take it.
     STORE_REFUSED = "store_refused"
 

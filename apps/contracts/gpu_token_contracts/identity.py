@@ -1,18 +1,13 @@
 """Who an event, a GPU and a partition key are."""
 
-from gpu_token_contracts.events import Event, GpuMetric, TokenUsage
+from gpu_token_contracts.events import GpuMetric, TokenUsage
 
 _UNKNOWN_HOST = "unknown"
 
 
 def position(topic: str, partition: int, offset: int) -> str:
-    """`<topic>:<partition>:<offset>`."""
+    """`<topic>:<partition>:<offset>`, by which an event without an id of its own is known."""
     return f"{topic}:{partition}:{offset}"
-
-
-def event_identity(event: Event, topic: str, partition: int, offset: int) -> str:
-    """The event's own id, else its position: storing under it twice is harmless."""
-    return event.event_id or position(topic, partition, offset)
 
 
 def gpu_identity(metric: GpuMetric) -> str:

@@ -28,11 +28,6 @@ def to_us(ts: datetime) -> int:
     return (ts - _EPOCH) // _MICROSECOND
 
 
-def from_us(microseconds: int) -> datetime:
-    """UTC datetime of microseconds since 1970-01-01 UTC."""
-    return _EPOCH + timedelta(microseconds=microseconds)
-
-
 def format_ts(ts: datetime) -> str:
     """ISO-8601 in UTC with Z, as the wire has it."""
     return ts.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -1,11 +1,14 @@
 """Topics and collections as data."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from gpu_token_contracts.events import Event, GpuMetric, TokenUsage
+from gpu_token_contracts.codec import decode_gpu_metric, decode_token_usage
+from gpu_token_contracts.events import GpuMetric, TokenUsage
+from gpu_token_contracts.login import SettingsError
+from gpu_token_contracts.timestamps import TimeBounds
 
 TOPIC_GPU_METRICS = "gpu.metrics.v1"
 TOPIC_TOKEN_USAGE = "token.usage.v1"
@@ -13,6 +16,8 @@ TOPIC_TOKEN_USAGE = "token.usage.v1"
 COLLECTION_GPU_METRICS = "gpu_metrics"
 COLLECTION_TOKEN_USAGE = "token_usage"
 COLLECTION_GPUS = "gpus"
+
+Decode = Callable[[bytes | None, TimeBounds], GpuMetric | TokenUsage]
 
 
 class DlqHeader(StrEnum):
@@ -32,9 +37,9 @@ class DlqHeader(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """What a topic carries and where it is stored."""
+    """What a topic's events are decoded with and where they are stored."""
 
-    event_type: type[Event]
+    decode: Decode
     collection: str
 
 
@@ -43,18 +48,20 @@ def dlq_topic(topic: str) -> str:
     return f"{topic}.dlq"
 
 
-def topic_registry(
-    gpu_metrics: str = TOPIC_GPU_METRICS, token_usage: str = TOPIC_TOKEN_USAGE
-) -> Mapping[str, TopicSpec]:
-    """Topic name to its spec; the names can be changed, what they carry cannot."""
+def require_two_topics(gpu_metrics: str, token_usage: str) -> None:
+    """Raise SettingsError if both are one topic."""
     if gpu_metrics == token_usage:
-        raise ValueError(f"Both topics are {gpu_metrics!r}: give TOPIC_METRIC and TOPIC_TOKEN two names.")
+        raise SettingsError(
+            f"TOPIC_METRIC and TOPIC_TOKEN are both {gpu_metrics!r}: give the topics two names."
+        )
+
+
+def topic_registry(gpu_metrics: str, token_usage: str) -> Mapping[str, TopicSpec]:
+    """Topic name to its spec; the names can be changed, what they carry cannot."""
+    require_two_topics(gpu_metrics, token_usage)
     return MappingProxyType(
         {
-            gpu_metrics: TopicSpec(GpuMetric, COLLECTION_GPU_METRICS),
-            token_usage: TopicSpec(TokenUsage, COLLECTION_TOKEN_USAGE),
+            gpu_metrics: TopicSpec(decode_gpu_metric, COLLECTION_GPU_METRICS),
+            token_usage: TopicSpec(decode_token_usage, COLLECTION_TOKEN_USAGE),
         }
     )
-
-
-TOPICS = topic_registry()

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from gpu_token_contracts import GpuMetric, TokenUsage, gpu_identity
+from gpu_token_contracts import GpuMetric, TokenUsage, gpu_identity, position
 from msgspec import to_builtins
 
 Document = dict[str, Any]
@@ -15,13 +15,12 @@ _BSON_TYPES = (datetime,)
 
 
 def document(event: GpuMetric | TokenUsage, topic: str, partition: int, offset: int) -> Document:
-    """The event's own fields, its identity as `_id` and where it came from as `source`.
+    """The event's own fields, its id or else its position as `_id`, and where it came from as `source`.
 
     Runs once for each event: keep it short.
     """
     stored: Document = to_builtins(event, builtin_types=_BSON_TYPES)
-    # The same rule as gpu_token_contracts.event_identity, without a call for each event.
-    stored["_id"] = event.event_id or f"{topic}:{partition}:{offset}"
+    stored["_id"] = event.event_id or position(topic, partition, offset)
     stored["source"] = {"topic": topic, "partition": partition, "offset": offset}
     if event.extras:
         _keep_extras(stored, event.extras)

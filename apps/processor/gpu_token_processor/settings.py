@@ -4,16 +4,17 @@ from collections.abc import Mapping
 from typing import Annotated, Any, get_type_hints
 
 import msgspec
+from gpu_token_contracts import TOPIC_GPU_METRICS, TOPIC_TOKEN_USAGE, require_two_topics
 from gpu_token_contracts.login import SettingsError as SettingsError
 from msgspec import Meta
 
-Text = Annotated[str, Meta(min_length=1)]
+NonEmpty = Annotated[str, Meta(min_length=1)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Usd = Annotated[float, Meta(ge=0, le=100_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 # What a login is made of; see gpu_token_contracts/login.py.
-Name = Annotated[Text, Meta(description="the user's name")] | None
-File = Annotated[Text, Meta(description="the path of a file")] | None
+Name = Annotated[NonEmpty, Meta(description="the user's name")] | None
+File = Annotated[NonEmpty, Meta(description="the path of a file")] | None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,9 +41,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(pattern=r"^[A-Za-z0-9_-]{1,63}$", description="letters, digits, _ and -, at most 63")
     ] = "gpu_token"
 
-    topic_metric: Annotated[Text, Meta(description="the topic of GPU metrics")] = "gpu.metrics.v1"
-    topic_token: Annotated[Text, Meta(description="the topic of token usage")] = "token.usage.v1"
-    consumer_group: Annotated[Text, Meta(description="the group that processors share")] = (
+    topic_metric: Annotated[NonEmpty, Meta(description="the topic of GPU metrics")] = TOPIC_GPU_METRICS
+    topic_token: Annotated[NonEmpty, Meta(description="the topic of token usage")] = TOPIC_TOKEN_USAGE
+    consumer_group: Annotated[NonEmpty, Meta(description="the group that processors share")] = (
         "gpu-token-processor"
     )
     consumer_instance_id: (
@@ -94,12 +95,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(pattern="^(token|open)$", description="token, or open to let everybody in reach ask"),
     ] = "token"
     api_token_file: (
-        Annotated[Text, Meta(description="the path of a file that holds the API's token")] | None
+        Annotated[NonEmpty, Meta(description="the path of a file that holds the API's token")] | None
     ) = None
     api_requests_per_second: Annotated[
         Count, Meta(description="requests of one address, a second, at least 1")
     ] = 20
-    http_host: Annotated[Text, Meta(description="the address to listen on")] = "0.0.0.0"
+    http_host: Annotated[NonEmpty, Meta(description="the address to listen on")] = "0.0.0.0"
     http_port: Annotated[int, Meta(ge=1, le=65_535, description="a port, 1 to 65535")] = 8080
     log_level: Annotated[
         str, Meta(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR")
@@ -145,10 +146,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         elif field.required:
             raise SettingsError(f"{variable} is not set: give {_description(hint)}.")
     settings = Settings(**values)
-    if settings.topic_metric == settings.topic_token:
-        raise SettingsError(
-            f"TOPIC_METRIC and TOPIC_TOKEN are both {settings.topic_metric!r}: give each a topic of its own."
-        )
+    require_two_topics(settings.topic_metric, settings.topic_token)
     return settings
 
 

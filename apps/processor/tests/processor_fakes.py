@@ -9,7 +9,7 @@ from typing import Any
 import bson
 from bson.codec_options import CodecOptions
 from confluent_kafka import Message
-from gpu_token_contracts import dlq_topic, position
+from gpu_token_contracts import dlq_topic, position, topic_registry
 from gpu_token_processor.cost import Reading, UsageRow
 from gpu_token_processor.documents import Document
 from gpu_token_processor.pipeline.batch import Record, Refusal
@@ -18,6 +18,7 @@ from gpu_token_processor.store.reads import DeadLetterCount, Range, Selection
 
 TOPIC_METRIC = "gpu.metrics.v1"
 TOPIC_TOKEN = "token.usage.v1"
+TOPICS = topic_registry(TOPIC_METRIC, TOPIC_TOKEN)
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 OPTIONS: CodecOptions[Document] = CodecOptions(tz_aware=True, document_class=dict)
 

@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Any
 
 from fastapi.testclient import TestClient
-from gpu_token_contracts import TOPICS
 from gpu_token_processor.api.answers import Answers
 from gpu_token_processor.api.app import Parts, create_app
 from gpu_token_processor.api.models import ConsumerHealth, FullHealthAnswer, HealthAnswer
@@ -12,7 +11,7 @@ from gpu_token_processor.metrics import Metrics
 from gpu_token_processor.pipeline.dead_letters import dead_letter
 from gpu_token_processor.pipeline.decoding import Decoder
 from gpu_token_processor.pipeline.storing import store_writes
-from processor_fakes import NOW, TOPIC_METRIC, FakeReads, FakeSink, FakeStore, metric, record, usage
+from processor_fakes import NOW, TOPIC_METRIC, TOPICS, FakeReads, FakeSink, FakeStore, metric, record, usage
 
 SEEDS = [{"name": "RTX 3090", "price_per_hour_usd": 0.85}, {"name": "A100 40GB", "price_per_hour_usd": 3.2}]
 

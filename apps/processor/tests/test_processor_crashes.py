@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from gpu_token_contracts import TOPICS
 from gpu_token_processor.documents import Document
 from gpu_token_processor.pipeline.batch import Partition, Record, Refusal
 from gpu_token_processor.pipeline.dead_letters import dead_letter
@@ -13,7 +12,7 @@ from gpu_token_processor.pipeline.storing import store_writes
 from gpu_token_processor.store.contract import InsertOutcome
 from hypothesis import given
 from hypothesis import strategies as st
-from processor_fakes import NOW, TOPIC_TOKEN, FakeSink, FakeStore, record, usage
+from processor_fakes import NOW, TOPIC_TOKEN, TOPICS, FakeSink, FakeStore, record, usage
 
 
 class Killed(Exception):

@@ -2,11 +2,11 @@ from datetime import UTC, datetime, timedelta
 
 import bson
 import pytest
-from gpu_token_contracts import TOPICS, Origin, origin_headers
+from gpu_token_contracts import Origin, origin_headers
 from gpu_token_processor.documents import Document
 from gpu_token_processor.pipeline.batch import Batch, Partition, Record
 from gpu_token_processor.pipeline.decoding import Decoder
-from processor_fakes import NOW, OPTIONS, TOPIC_METRIC, TOPIC_TOKEN, metric, record, usage
+from processor_fakes import NOW, OPTIONS, TOPIC_METRIC, TOPIC_TOKEN, TOPICS, metric, record, usage
 
 
 def decode(*records: Record) -> Batch:

@@ -1,11 +1,10 @@
 from datetime import timedelta
 
 import pytest
-from gpu_token_contracts import TOPICS
 from gpu_token_processor.pipeline.batch import Batch, Record
 from gpu_token_processor.pipeline.decoding import Decoder
 from gpu_token_processor.pipeline.guard import DeadLetterGuard, GuardTripped
-from processor_fakes import NOW, TOPIC_METRIC, metric, record, usage
+from processor_fakes import NOW, TOPIC_METRIC, TOPICS, metric, record, usage
 
 
 def batch(*records: Record) -> Batch:

@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
-from gpu_token_contracts import topic_registry
 from gpu_token_processor.metrics import Metrics
 from gpu_token_processor.pipeline import poller as poller_module
 from gpu_token_processor.pipeline.decoding import Decoder
@@ -17,7 +16,7 @@ from gpu_token_processor.pipeline.guard import DeadLetterGuard
 from gpu_token_processor.pipeline.poller import Poller
 from gpu_token_processor.pipeline.state import ConsumerState
 from gpu_token_processor.pipeline.writer import Writer
-from processor_fakes import TOPIC_METRIC, TOPIC_TOKEN, FakeSink, FakeStore, record, usage
+from processor_fakes import TOPIC_TOKEN, TOPICS, FakeSink, FakeStore, record, usage
 
 PARTITION = TopicPartition(TOPIC_TOKEN, 0)
 
@@ -77,13 +76,12 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Client:
 
 def run(stop: threading.Event, store: FakeStore | None = None, storing_stop_seconds: float = 5) -> None:
     """A poller and its writer, until it is stopped."""
-    topics = topic_registry(TOPIC_METRIC, TOPIC_TOKEN)
     metrics = Metrics()
-    writer = Writer(store or FakeStore(), FakeSink(), DeadLetterGuard(topics, 100, 1, 100), metrics)
-    decoder = Decoder(topics, max_age=timedelta(days=3_650), max_ahead=timedelta(days=3_650))
+    writer = Writer(store or FakeStore(), FakeSink(), DeadLetterGuard(TOPICS, 100, 1, 100), metrics)
+    decoder = Decoder(TOPICS, max_age=timedelta(days=3_650), max_ahead=timedelta(days=3_650))
     writer.start()
     poller = Poller(
-        {}, tuple(topics), decoder, writer, ConsumerState(), metrics, 50, 0.01, storing_stop_seconds
+        {}, tuple(TOPICS), decoder, writer, ConsumerState(), metrics, 50, 0.01, storing_stop_seconds
     )
     poller.run(stop)
 

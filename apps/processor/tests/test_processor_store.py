@@ -5,13 +5,22 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from gpu_token_contracts import TOPICS
 from gpu_token_processor.pipeline.decoding import Decoder
 from gpu_token_processor.pipeline.storing import Stored, store_writes
 from gpu_token_processor.store.contract import EventStore
 from gpu_token_processor.store.mongo import MongoEventStore
 from gpu_token_processor.store.reads import MongoReads, Range, Reads, Selection
-from processor_fakes import NOW, TOPIC_METRIC, TOPIC_TOKEN, FakeReads, FakeStore, metric, record, usage
+from processor_fakes import (
+    NOW,
+    TOPIC_METRIC,
+    TOPIC_TOKEN,
+    TOPICS,
+    FakeReads,
+    FakeStore,
+    metric,
+    record,
+    usage,
+)
 from pymongo import MongoClient
 
 EVERYTHING = Range(), Selection()

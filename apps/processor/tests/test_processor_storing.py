@@ -2,12 +2,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from gpu_token_contracts import TOPICS
 from gpu_token_processor.pipeline.batch import Record, Writes
 from gpu_token_processor.pipeline.decoding import Decoder
 from gpu_token_processor.pipeline.storing import store_writes
 from gpu_token_processor.store.contract import StoreUnavailable
-from processor_fakes import NOW, TOPIC_METRIC, FakeStore, metric, record, usage
+from processor_fakes import NOW, TOPIC_METRIC, TOPICS, FakeStore, metric, record, usage
 
 
 def writes(*records: Record, collection: str = "token_usage") -> Writes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gpu_token_contracts import GpuMetric, TokenUsage, encode, metric_key, usage_key
+from gpu_token_contracts import GpuMetric, TokenUsage, encode, metric_key, require_two_topics, usage_key
 
 from gpu_token_producers.counts import Observer
 from gpu_token_producers.errors import ProducerError
@@ -47,10 +47,7 @@ class Run:
         report_path: Path | None,
         observers: Iterable[Observer] = (),
     ) -> None:
-        if kafka.topic_metric == kafka.topic_token:
-            raise ProducerError(
-                f"TOPIC_METRIC and TOPIC_TOKEN are both {kafka.topic_metric}: give them two names."
-            )
+        require_two_topics(kafka.topic_metric, kafka.topic_token)
         self._kafka = kafka
         self._report = report
         self._report_path = report_path

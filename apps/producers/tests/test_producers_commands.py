@@ -284,7 +284,7 @@ def test_a_text_that_the_contract_would_refuse_is_refused_first(command: Command
 def test_the_same_topic_for_both_is_refused(command: Command) -> None:
     status, said = finish(command("generate", "--count", "1", TOPIC_METRIC="same", TOPIC_TOKEN="same"))
     assert status == 1
-    assert "TOPIC_METRIC and TOPIC_TOKEN are both same" in said
+    assert "TOPIC_METRIC and TOPIC_TOKEN are both 'same'" in said
 
 
 def test_a_synthetic_trace_is_replayed_with_the_totals_it_states(command: Command, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from gpu_token_contracts import TimeBounds
+from gpu_token_contracts.bounds import MAX_GPU_INDEX, MAX_TEXT_LENGTH
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", flags=re.ASCII)
@@ -36,8 +37,8 @@ Time = Annotated[
     BeforeValidator(parse_time),
     WithJsonSchema({"type": "string", "format": "date-time", "example": "2026-01-01T12:00:00Z"}),
 ]
-Text = Annotated[str, Field(min_length=1, max_length=256)]
-GpuIndex = Annotated[int, Field(ge=0, le=1023)]
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_LENGTH)]
+GpuIndex = Annotated[int, Field(ge=0, le=MAX_GPU_INDEX)]
 Model = Annotated[Text | None, Field(description="events of this model alone", examples=["llama-3-70b"])]
 Limit = Annotated[int, Field(ge=1, le=1000, description="items of a page", examples=[100])]
 

@@ -5,21 +5,16 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from gpu_token_contracts import (
-    GpuMetric,
+    Decode,
     InvalidEvent,
     TimeBounds,
-    TokenUsage,
     TopicSpec,
-    decode_gpu_metric,
-    decode_token_usage,
     position,
     resent_from,
 )
 
 from gpu_token_processor.documents import Document, document
 from gpu_token_processor.pipeline.batch import Batch, Partition, Record, Refusal, Writes
-
-Decode = Callable[[bytes | None, TimeBounds], GpuMetric | TokenUsage]
 
 
 class _Target(NamedTuple):
@@ -42,10 +37,7 @@ class Decoder:
         max_ahead: timedelta,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._decoders: dict[str, Decode] = {
-            topic: decode_gpu_metric if spec.event_type is GpuMetric else decode_token_usage
-            for topic, spec in topics.items()
-        }
+        self._decoders = {topic: spec.decode for topic, spec in topics.items()}
         self._collections = {topic: spec.collection for topic, spec in topics.items()}
         self._max_age = max_age
         self._max_ahead = max_ahead
