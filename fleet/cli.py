@@ -24,9 +24,8 @@ def main() -> None:
 def check(path: Annotated[Path, typer.Argument(help="The file to check.")] = Path("fleet.yml")) -> None:
     """Print one sentence for each error in PATH; exit 1 if there is any."""
     fleet = _loaded(path)
-    typer.echo(
-        f"{path}: {len(fleet.machines())} machines, {len(fleet.flows)} flows, {len(fleet.topics)} topics."
-    )
+    counts = f"{len(fleet.machines())} machines, {len(fleet.flows)} flows, {len(fleet.topic_names())} topics"
+    typer.echo(f"{path}: {counts}.")
 
 
 @app.command()

@@ -9,9 +9,9 @@ import yaml
 from pydantic import ValidationError
 
 from fleet import rules, sentences
-from fleet.shape import Fleet, Flow, Images, Network, Role, Topic, machine_name
+from fleet.shape import DeadLetters, Fleet, Flow, Topic, machine_name
 
-__all__ = ["Fleet", "FleetError", "Flow", "Images", "Network", "Role", "Topic", "load", "machine_name"]
+__all__ = ["DeadLetters", "Fleet", "FleetError", "Flow", "Topic", "load", "machine_name"]
 
 
 class FleetError(Exception):

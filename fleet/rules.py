@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import TypeVar
 
-from fleet.shape import Fleet, machine_name
+from fleet.shape import INSTANCE_MEMORY_MIB, Fleet, machine_name
 
 _T = TypeVar("_T", bound=Hashable)
 
@@ -18,20 +18,6 @@ SSH_PORT = 22
 SMALLEST_MEMORY_MIB = {"kafka": 1024, "mongo": 1024}
 """Below this a JVM's heap, or WiredTiger's cache, leaves nothing for the machine itself."""
 SMALLEST_OTHER_MEMORY_MIB = 512
-
-INSTANCE_MEMORY_MIB = {
-    f"{family}.{size}": mib
-    for family in ("t2", "t3", "t3a")
-    for size, mib in {
-        "nano": 512,
-        "micro": 1024,
-        "small": 2048,
-        "medium": 4096,
-        "large": 8192,
-        "xlarge": 16384,
-        "2xlarge": 32768,
-    }.items()
-}
 
 AWS_PREFIXES = range(16, 29)
 AWS_RESERVED_FIRST = 4
@@ -77,15 +63,25 @@ def _role_names(fleet: Fleet) -> Iterator[str]:
 def _memory(fleet: Fleet) -> Iterator[str]:
     for name, role in fleet.roles.items():
         least = SMALLEST_MEMORY_MIB.get(name, SMALLEST_OTHER_MEMORY_MIB)
-        if role.memory_mib < least:
-            yield (
-                f"roles.{name}.memory_mib is {role.memory_mib}, too small for what runs there: "
-                f"give at least {least}."
-            )
         most = INSTANCE_MEMORY_MIB.get(role.instance_type)
-        if most is not None and role.memory_mib > most:
+        given = role.given_memory_mib
+        if given is None and most is None:
             yield (
-                f"roles.{name}.memory_mib is {role.memory_mib}, but a {role.instance_type} has {most}: "
+                f"roles.{name}.instance_type is {role.instance_type}, whose memory is not known here: "
+                f"give roles.{name}.memory_mib as well."
+            )
+        elif given is None and role.memory_mib < least:
+            yield (
+                f"roles.{name}.instance_type is {role.instance_type} with {most} MiB of memory, "
+                f"too small for what runs there: choose one with at least {least}."
+            )
+        elif given is not None and given < least:
+            yield (
+                f"roles.{name}.memory_mib is {given}, too small for what runs there: give at least {least}."
+            )
+        if given is not None and most is not None and given > most:
+            yield (
+                f"roles.{name}.memory_mib is {given}, but a {role.instance_type} has {most}: "
                 f"give at most {most}, or choose a larger instance_type."
             )
 
@@ -166,16 +162,20 @@ def _flows(fleet: Fleet) -> Iterator[str]:
 
 
 def _topics(fleet: Fleet) -> Iterator[str]:
-    for name in _repeated(topic.name for topic in fleet.topics):
-        yield f"topics: {name} stands there twice: remove one."
+    """The first clash only: where two names clash, so do those of their dead letters."""
     by_metric_name: dict[str, str] = {}
-    for name in dict.fromkeys(topic.name for topic in fleet.topics):
-        other = by_metric_name.setdefault(name.replace(".", "_"), name)
-        if other != name:
+    for name in fleet.topic_names():
+        other = by_metric_name.get(name.replace(".", "_"))
+        if other == name:
+            yield f"topics: two topics, dead letters included, have the name {name}: rename one."
+            return
+        if other is not None:
             yield (
                 f"topics: {other} and {name} differ only in dots and underscores, "
                 "which Kafka cannot tell apart: rename one."
             )
+            return
+        by_metric_name[name.replace(".", "_")] = name
 
 
 def _repeated(values: Iterable[_T]) -> list[_T]:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from fleet.shape import Fleet, Flow, Images, Network, Role, Topic
+from fleet.shape import DeadLetters, Fleet, Flow, Images, Network, Role, Topic, Topics
 
 LONGEST_VALUE = 80
 """Characters of a wrong value that are shown."""
@@ -18,7 +18,7 @@ _PATTERN_MEANING = {
     "ports": "write port names in small letters, digits and underscores",
     "project": "write it in small letters, digits and hyphens, a letter first",
     "instance_type": "write it as AWS does, for example t3.small",
-    "name": "use letters, digits, dots, underscores and hyphens, at most 249",
+    "name": "use letters, digits, dots, underscores and hyphens, at most 245",
     "images": "write it as repository:tag, for example mongo:7.0, with or without @sha256: and 64 digits",
 }
 
@@ -79,7 +79,8 @@ def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
         "network": Network,
         "roles": Role,
         "flows": Flow,
-        "topics": Topic,
+        "topics": Topics if len(loc) == 2 else Topic,
+        "dead_letters": DeadLetters,
         "images": Images,
     }
     model = owners.get(str(loc[0]), Fleet) if len(loc) > 1 else Fleet

@@ -6,9 +6,20 @@ What the keys mean together is in ``fleet.rules``.
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import Annotated
 
+import yaml
+from gpu_token_contracts import dlq_topic
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+INSTANCE_MEMORY_MIB: dict[str, int] = {
+    f"{family}.{size}": mib
+    for family, sizes in yaml.safe_load(
+        Path(__file__).with_name("instance_memory_mib.yml").read_text(encoding="utf-8")
+    ).items()
+    for size, mib in sizes.items()
+}
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
@@ -41,12 +52,17 @@ class Role(Part):
 
     count: Count
     instance_type: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+\.[a-z0-9]+$")]
-    memory_mib: Count
+    given_memory_mib: Annotated[Count | None, Field(alias="memory_mib")] = None
     root_disk_gib: Count
     data_disk_gib: Count | None = None
     ports: dict[PortName, Port] = {}
     addresses: tuple[IPv4Address, ...] | None = None
     """Fixed private addresses, one for each machine; without them they are assigned."""
+
+    @property
+    def memory_mib(self) -> int:
+        """A machine's memory: what the instance type has, unless fleet.yml gives it."""
+        return self.given_memory_mib or INSTANCE_MEMORY_MIB[self.instance_type]
 
 
 class Flow(Part):
@@ -58,9 +74,24 @@ class Flow(Part):
 
 
 class Topic(Part):
-    """A Kafka topic."""
+    """A Kafka topic of events."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+    # Kafka takes 249 characters; the dead letters' topic has four more than this one.
+    name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,245}$")]
+    partitions: Count
+    retention_hours: Count
+
+
+class Topics(Part):
+    """The topic of each kind of event."""
+
+    gpu_metrics: Topic
+    token_usage: Topic
+
+
+class DeadLetters(Part):
+    """The size of a topic of dead letters; its name follows from that of the events' topic."""
+
     partitions: Count
     retention_hours: Count
 
@@ -80,7 +111,8 @@ class Fleet(Part):
     network: Network
     roles: Annotated[dict[RoleName, Role], Field(min_length=1)]
     flows: tuple[Flow, ...] = ()
-    topics: tuple[Topic, ...] = ()
+    topics: Topics
+    dead_letters: DeadLetters
     images: Images
 
     def machines(self) -> dict[str, str]:
@@ -90,6 +122,11 @@ class Fleet(Part):
             for name, role in self.roles.items()
             for number in range(1, role.count + 1)
         }
+
+    def topic_names(self) -> list[str]:
+        """Every topic's name: the events', then the dead letters'."""
+        events = [self.topics.gpu_metrics.name, self.topics.token_usage.name]
+        return events + [dlq_topic(name) for name in events]
 
 
 def machine_name(role: str, number: int) -> str:

@@ -54,15 +54,15 @@ class Attacker:
     def on_kafka(self) -> Iterator[Attempt]:
         """The broker: who are you, and what may you?"""
         producers, processor = self.login("producers"), self.login("processor")
-        swapped = self.known["kafka_passwords"]["processor"]
+        swapped, usage = self.known["kafka_passwords"]["processor"], self.known["usage_topic"]
         yield "kafka", "without TLS", lambda: self.say("kafka", TOPICS_PLEASE, secure=False)
         yield "kafka", "without a login", lambda: self.say("kafka", TOPICS_PLEASE)
         yield "kafka", "with a wrong password", lambda: self.log_in("producers", "x" * 32)
         yield "kafka", "with another's password", lambda: self.log_in("producers", swapped)
-        yield "kafka", "as producers: read usage", lambda: self.read(producers, "token.usage.v1")
-        yield "kafka", "as producers: write dead letters", lambda: self.write(producers, "token.usage.v1.dlq")
+        yield "kafka", "as producers: read usage", lambda: self.read(producers, usage)
+        yield "kafka", "as producers: write dead letters", lambda: self.write(producers, f"{usage}.dlq")
         yield "kafka", "as producers: make a topic", lambda: self.make_topic(producers)
-        yield "kafka", "as processor: write usage", lambda: self.write(processor, "token.usage.v1")
+        yield "kafka", "as processor: write usage", lambda: self.write(processor, usage)
         yield "kafka", "as processor: make a topic", lambda: self.make_topic(processor)
         yield "kafka", "with bytes that are no request", lambda: self.say("kafka", b"\x16\x03\x01" * 99)
         yield "kafka", "with a request of 2 GB", lambda: self.say("kafka", b"\x7f\xff\xff\xff\x00\x12")

@@ -90,6 +90,7 @@ def known() -> str:
             "mongo": f"{addresses['mongo']}:27017",
             "api": f"{addresses['processor']}:8080",
             "ca": secrets["ca_certificate"],
+            "usage_topic": FLEET.topics.token_usage.name,
             "kafka_passwords": {
                 user: secrets[f"kafka_{user}_password"] for user in ("processor", "producers")
             },

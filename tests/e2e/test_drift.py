@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from .environment import FLEET
 from .runner import ROOT, kafka_tool, play
 
 pytestmark = pytest.mark.usefixtures("converged")
@@ -45,7 +46,12 @@ def test_what_was_changed_by_hand_is_found(on_machine: OnMachine) -> None:
     on_machine("mongo-1", "python3", "-c", DROP_INDEX)
     on_machine(
         "kafka-1",
-        *kafka_tool("configs", "--alter", "--topic=token.usage.v1", "--add-config=retention.ms=60000"),
+        *kafka_tool(
+            "configs",
+            "--alter",
+            f"--topic={FLEET.topics.token_usage.name}",
+            "--add-config=retention.ms=60000",
+        ),
     )
     done = drift()
     assert done.returncode == 2, done.stdout + done.stderr

@@ -10,16 +10,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from .conftest import lab_command
-from .environment import every_secret
+from .environment import FLEET, every_secret
 from .runner import KAFKA_LOGIN_FILE, KAFKA_SERVER, ROOT, host_variables, kafka_tool, play
 
-FLEET: dict[str, Any] = yaml.safe_load((ROOT / "fleet.yml").read_text())
+USAGE = FLEET.topics.token_usage.name
 OnMachine = Callable[..., str]
 ContainerIds = Callable[[], dict[str, str]]
 
@@ -69,7 +67,7 @@ def test_replay_is_stored_exactly(trace: Path) -> None:
 
 def test_changed_retention_changes_that_topic_alone(container_ids: ContainerIds) -> None:
     before = container_ids()
-    topics = [dict(topic) for topic in FLEET["topics"]]
+    topics = [topic.model_dump() for topic in (FLEET.topics.gpu_metrics, FLEET.topics.token_usage)]
     topics[0]["retention_hours"] += 24
     run = play("site.yml", tags="kafka", kafka_topics=topics).must_pass()
     assert {host: len(tasks) for host, tasks in run.changed.items()} == {"kafka-1": 1}
@@ -95,7 +93,7 @@ def test_tagged_rerun_of_one_machine_needs_no_other() -> None:
 def test_malformed_event_is_dead_lettered_with_its_reason(on_machine: OnMachine) -> None:
     before = dead_letters(on_machine)
     send = ["/opt/kafka/bin/kafka-console-producer.sh", *KAFKA_SERVER, "--producer.config", KAFKA_LOGIN_FILE]
-    send += ["--topic", "token.usage.v1"]
+    send += ["--topic", USAGE]
     on_machine("kafka-1", "docker", "exec", "kafka", "sh", "-c", "echo '{\"ts\": ' | " + " ".join(send))
     deadline = time.monotonic() + 30
     while (now := dead_letters(on_machine)) == before:
@@ -108,21 +106,19 @@ def test_malformed_event_is_dead_lettered_with_its_reason(on_machine: OnMachine)
         "exec",
         "kafka",
         "/opt/kafka/bin/kafka-console-consumer.sh",
-        *[*KAFKA_SERVER, "--consumer.config", KAFKA_LOGIN_FILE, "--topic", "token.usage.v1.dlq"],
+        *[*KAFKA_SERVER, "--consumer.config", KAFKA_LOGIN_FILE, "--topic", f"{USAGE}.dlq"],
         "--from-beginning",
         *f"--max-messages {now} --timeout-ms 20000".split(),
         *["--property", "print.headers=true"],
     )
     assert "invalid_json" in letter
-    assert "dlq.source_topic:token.usage.v1" in letter
+    assert f"dlq.source_topic:{USAGE}" in letter
 
 
 def dead_letters(on_machine: OnMachine) -> int:
     """Records in the dead-letter topic of token usage."""
-    lines = on_machine("kafka-1", *kafka_tool("get-offsets", "--topic", "token.usage.v1.dlq"))
-    return sum(
-        int(line.rsplit(":", 1)[1]) for line in lines.splitlines() if line.startswith("token.usage.v1.dlq:")
-    )
+    lines = on_machine("kafka-1", *kafka_tool("get-offsets", "--topic", f"{USAGE}.dlq"))
+    return sum(int(line.rsplit(":", 1)[1]) for line in lines.splitlines() if line.startswith(f"{USAGE}.dlq:"))
 
 
 def test_a_removed_container_comes_back_with_its_data(on_machine: OnMachine) -> None:

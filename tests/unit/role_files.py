@@ -8,12 +8,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import yaml
 from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ROOT / "roles"
+
+# Templates find lookups from here on.
+init_plugin_loader()
 
 
 def load_file(path: Path, name: str) -> ModuleType:
@@ -34,10 +37,12 @@ def load_module(role: str, name: str) -> ModuleType:
     return load_file(ROLES / role / "library" / f"{name}.py", name)
 
 
-def load_fleet() -> dict[str, Any]:
-    """Read fleet.yml."""
-    fleet: dict[str, Any] = yaml.safe_load((ROOT / "fleet.yml").read_text(encoding="utf-8"))
-    return fleet
+def fleet_variables(folder: Path = ROOT) -> dict[str, Any]:
+    """What inventories/common.yml gives every machine of the fleet.yml in this folder."""
+    loader = DataLoader()
+    common = loader.load_from_file(str(ROOT / "inventories" / "common.yml"), trusted_as_template=True)
+    templar = Templar(loader, variables=common | {"inventory_dir": str(folder / "inventories" / "lab")})
+    return {name: templar.template(value) for name, value in common.items() if name.startswith("fleet")}
 
 
 def role_variables(role: str) -> dict[str, Any]:

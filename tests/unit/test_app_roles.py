@@ -13,7 +13,7 @@ from gpu_token_processor.settings import Settings, from_environment
 from gpu_token_producers.cli import app as producers_app
 from typer.main import get_command
 
-from .role_files import load_fleet, render, role_variables
+from .role_files import fleet_variables, render, role_variables
 
 HOSTS: dict[str, dict[str, Any]] = {
     "kafka-2": {"private_ip_address": "10.0.1.11"},
@@ -34,7 +34,7 @@ NOT_OURS = {"HTTP_HOST", "HTTP_PORT"}
 def variables(role: str, **settings: Any) -> dict[str, Any]:
     """Variables that a play has on the role's first machine."""
     return {
-        "fleet": load_fleet(),
+        **fleet_variables(),
         "groups": {"kafka": ["kafka-2", "kafka-1"], "mongo": ["mongo-1"]},
         "hostvars": HOSTS,
         "inventory_hostname": f"{role}-1",

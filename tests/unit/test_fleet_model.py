@@ -74,7 +74,7 @@ def test_adding_a_machine_is_one_changed_number() -> None:
             "colour",
             "red",
             "colour is an unknown key: remove it, or use one of "
-            "project, network, roles, flows, topics, images.",
+            "project, network, roles, flows, topics, dead_letters, images.",
         ),
         ("roles/kafka/count", 0, "roles.kafka.count is 0: give a whole number of at least 1."),
         ("roles/kafka/count", "two", 'roles.kafka.count is "two": give a whole number.'),
@@ -94,6 +94,18 @@ def test_adding_a_machine_is_one_changed_number() -> None:
             4096,
             "roles.mongo.memory_mib is 4096, but a t3.small has 2048: give at most 2048, "
             "or choose a larger instance_type.",
+        ),
+        (
+            "roles/kafka/instance_type",
+            "t3.nano",
+            "roles.kafka.instance_type is t3.nano with 512 MiB of memory, too small for what runs there: "
+            "choose one with at least 1024.",
+        ),
+        (
+            "roles/kafka/instance_type",
+            "m9.huge",
+            "roles.kafka.instance_type is m9.huge, whose memory is not known here: "
+            "give roles.kafka.memory_mib as well.",
         ),
         (
             "roles/Kafka2",
@@ -195,21 +207,42 @@ def test_adding_a_machine_is_one_changed_number() -> None:
             "flows, entry 1, port is missing: add it.",
         ),
         (
-            "topics/0",
-            {"name": "token.usage.v1", "partitions": 1, "retention_hours": 1},
-            "topics: token.usage.v1 stands there twice: remove one.",
+            "topics/gpu_metrics/name",
+            "token.usage.v1",
+            "topics: two topics, dead letters included, have the name token.usage.v1: rename one.",
         ),
         (
-            "topics/0",
-            {"name": "token_usage.v1", "partitions": 1, "retention_hours": 1},
+            "topics/gpu_metrics/name",
+            "token.usage.v1.dlq",
+            "topics: two topics, dead letters included, have the name token.usage.v1.dlq: rename one.",
+        ),
+        (
+            "topics/gpu_metrics/name",
+            "token_usage.v1",
             "topics: token_usage.v1 and token.usage.v1 differ only in dots and underscores, "
             "which Kafka cannot tell apart: rename one.",
         ),
         (
-            "topics/0",
-            {"name": "gpu metrics", "partitions": 1, "retention_hours": 1},
-            'topics, entry 1, name is "gpu metrics": '
-            "use letters, digits, dots, underscores and hyphens, at most 249.",
+            "topics/gpu_metrics/name",
+            "gpu metrics",
+            'topics.gpu_metrics.name is "gpu metrics": '
+            "use letters, digits, dots, underscores and hyphens, at most 245.",
+        ),
+        (
+            "topics/archive",
+            {"name": "archive.v1", "partitions": 1, "retention_hours": 1},
+            "topics.archive is an unknown key: remove it, or use one of gpu_metrics, token_usage.",
+        ),
+        (
+            "topics/gpu_metrics/replicas",
+            1,
+            "topics.gpu_metrics.replicas is an unknown key: "
+            "remove it, or use one of name, partitions, retention_hours.",
+        ),
+        (
+            "dead_letters/name",
+            "dlq",
+            "dead_letters.name is an unknown key: remove it, or use one of partitions, retention_hours.",
         ),
         (
             "images/kafka",
@@ -224,7 +257,8 @@ def test_adding_a_machine_is_one_changed_number() -> None:
         ),
         ("roles", {}, "roles is empty: give at least one."),
         ("roles/kafka", None, "roles.kafka is empty: give keys and values."),
-        ("topics", "none", 'topics is "none": give a list.'),
+        ("flows", "none", 'flows is "none": give a list.'),
+        ("topics", "none", 'topics is "none": give keys and values.'),
     ],
 )
 def test_an_error_is_one_sentence_with_place_value_and_remedy(path: str, value: Any, sentence: str) -> None:
@@ -248,6 +282,19 @@ DIGEST = f"sha256:{64 * '0'}"
 )
 def test_an_image_may_be_pinned_by_its_digest(reference: str, right: bool) -> None:
     assert (sentences(changed("images/mongo", reference)) == []) is right
+
+
+def test_memory_is_the_instance_types_unless_given() -> None:
+    fleet = parse(changed("roles/kafka/memory_mib", 1536))
+    assert {name: role.memory_mib for name, role in fleet.roles.items()} == {
+        "kafka": 1536,
+        "mongo": 2048,
+        "processor": 1024,
+        "producers": 1024,
+    }
+    data = changed("roles/kafka/instance_type", "m9.huge")
+    data["roles"]["kafka"]["memory_mib"] = 1536
+    assert parse(data).roles["kafka"].memory_mib == 1536
 
 
 def test_two_machines_with_one_address() -> None:
@@ -290,7 +337,7 @@ def test_a_file_that_is_no_yaml(tmp_path: Path) -> None:
         load(path)
 
 
-KEYS = ("project", "network", "roles", "flows", "topics", "images")
+KEYS = ("project", "network", "roles", "flows", "topics", "dead_letters", "images")
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from .kafka_container import Container
-from .role_files import load_module, role_variables
+from .role_files import load_module
 
 kafka_acls = load_module("kafka", "kafka_acls")
 Acl, Who = kafka_acls.Acl, kafka_acls.Who
@@ -116,19 +116,3 @@ def test_a_dry_run_says_the_same_and_changes_nothing(
     assert container.calls(TOOL) == ["--list"]
     wet = run(container, capsys, acls=LISTED[:1])
     assert (dry["changed"], dry["actions"], dry["diff"]) == (True, wet["actions"], wet["diff"])
-
-
-def test_nobody_may_send_what_another_role_sends() -> None:
-    """Rights by default: events come from the producers, dead letters from the processor."""
-    listed = [{"topics": [], "groups": [], **acl} for acl in role_variables("kafka")["kafka_acls"]]
-    acls = kafka_acls.wanted(listed)
-    writers = {(acl.name, acl.who.principal) for acl in acls if acl.who.operation == "WRITE"}
-    assert writers == {
-        ("gpu.metrics.v1", "User:producers"),
-        ("token.usage.v1", "User:producers"),
-        ("gpu.metrics.v1.dlq", "User:processor"),
-        ("token.usage.v1.dlq", "User:processor"),
-    }
-    assert {acl.who.operation for acl in acls} == {"READ", "WRITE", "DESCRIBE"}
-    usage = {(acl.who.operation, acl.who.principal) for acl in acls if acl.name == "token.usage.v1"}
-    assert usage == {("WRITE", "User:producers"), ("READ", "User:processor")}

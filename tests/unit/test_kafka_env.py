@@ -9,7 +9,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
-from .role_files import load_fleet, render, role_variables
+from .role_files import fleet_variables, render, role_variables
 
 SECRETS = {
     f"kafka_{user}_password": f"{user}-{'x' * 24}" for user in ("broker", "admin", "processor", "producers")
@@ -25,7 +25,7 @@ def variables(count: int, machine: str, **settings: Any) -> dict[str, Any]:
     """Variables that a play has on one machine of a group of `count`."""
     hosts = machines(count)
     return {
-        "fleet": load_fleet(),
+        **fleet_variables(),
         "groups": {"kafka": list(hosts)},
         "hostvars": hosts,
         "inventory_hostname": machine,

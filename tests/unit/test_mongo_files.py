@@ -12,11 +12,11 @@ from ansible.template import Templar, trust_as_template
 
 from lab.images.contexts.mongo.mongo_compat.settings import parse
 
-from .role_files import load_fleet, render, role_variables
+from .role_files import fleet_variables, render, role_variables
 
 SECRETS = {"mongo_admin_password": "a" * 32, "mongo_processor_password": "p" * 32}
 MACHINE: dict[str, Any] = {
-    "fleet": load_fleet(),
+    **fleet_variables(),
     "fleet_secrets": SECRETS,
     "private_ip_address": "10.0.1.20",
     "certificate_sha256": "0" * 64,
@@ -26,7 +26,7 @@ MACHINE: dict[str, Any] = {
 def conf(**settings: Any) -> dict[str, Any]:
     """Render and read mongod.conf."""
     content: dict[str, Any] = yaml.safe_load(
-        render("mongo", "mongod.conf.j2", {"fleet": load_fleet(), **settings})
+        render("mongo", "mongod.conf.j2", {**fleet_variables(), **settings})
     )
     return content
 
@@ -73,7 +73,7 @@ def test_the_store_takes_users_only_and_over_tls_only() -> None:
 
 
 def test_the_stand_in_honours_every_setting(tmp_path: Path) -> None:
-    (tmp_path / "mongod.conf").write_text(render("mongo", "mongod.conf.j2", {"fleet": load_fleet()}))
+    (tmp_path / "mongod.conf").write_text(render("mongo", "mongod.conf.j2", fleet_variables()))
     known = parse(["--config", str(tmp_path / "mongod.conf")])
     assert known.tls
     assert known.authorization

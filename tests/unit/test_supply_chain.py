@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
-from importlib.util import find_spec
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -145,12 +145,9 @@ def test_the_apps_take_their_base_from_fleet_yml() -> None:
 
 
 def test_the_collections_are_those_that_ansible_brings() -> None:
-    spec = find_spec("ansible_collections")
-    assert spec is not None
-    assert spec.submodule_search_locations
-    [folder] = spec.submodule_search_locations
+    folder = distribution("ansible").locate_file("ansible_collections")
     brought = {}
     for pin in pins.collections(ROOT):
-        manifest = Path(folder, *pin.name.split("."), "MANIFEST.json")
+        manifest = Path(str(folder), *pin.name.split("."), "MANIFEST.json")
         brought[pin.name] = json.loads(manifest.read_text())["collection_info"]["version"]
     assert brought == {pin.name: pin.version for pin in pins.collections(ROOT)}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-import yaml
 from broker import ROOT, converge, end_offset, inspect, tool
 from testinfra.host import Host
 
-FLEET: dict[str, Any] = yaml.safe_load((ROOT / "fleet.yml").read_text())
-TOPIC = FLEET["topics"][0]["name"]
+from fleet.model import DeadLetters, Topic, load
+
+FLEET = load(ROOT / "fleet.yml")
+TOPIC = FLEET.topics.gpu_metrics.name
 DATA = "/srv/kafka/data"
 COMPOSE = "docker compose --project-directory /opt/gpu-token/kafka"
 
@@ -72,7 +71,7 @@ def test_a_wrong_volume_is_refused_and_left_alone(
 
 def test_heap_and_container_are_limited(host: Host) -> None:
     limit = inspect(host)["HostConfig"]["Memory"]
-    memory_mib = FLEET["roles"]["kafka"]["memory_mib"]
+    memory_mib = FLEET.roles["kafka"].memory_mib
     with host.sudo():
         assert f"-Xmx{int(memory_mib * 0.4)}m" in host.check_output("docker top kafka -eo pid,args")
     assert limit == int(memory_mib * 0.75) * 1024**2
@@ -80,10 +79,12 @@ def test_heap_and_container_are_limited(host: Host) -> None:
 
 def test_topics_are_those_of_the_fleet_and_none_is_made_by_accident(host: Host) -> None:
     described = tool(host, "kafka-topics.sh --describe --exclude-internal")
-    for topic in FLEET["topics"]:
-        [line] = [line for line in described.splitlines() if line.startswith(f"Topic: {topic['name']}\t")]
-        assert f"PartitionCount: {topic['partitions']}" in line
-        assert f"retention.ms={topic['retention_hours'] * 3_600_000}" in line
+    sizes: dict[str, Topic | DeadLetters] = {topic.name: topic for _, topic in FLEET.topics}
+    sizes |= {f"{name}.dlq": FLEET.dead_letters for name in sizes}
+    for name, size in sizes.items():
+        [line] = [line for line in described.splitlines() if line.startswith(f"Topic: {name}\t")]
+        assert f"PartitionCount: {size.partitions}" in line
+        assert f"retention.ms={size.retention_hours * 3_600_000}" in line
     assert "auto.create.topics.enable=false" in tool(
         host, "kafka-configs.sh --describe --all --entity-type brokers --entity-name 1"
     )

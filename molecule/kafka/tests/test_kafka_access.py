@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
-from broker import PROJECT, converge, inspect, knock, tool, tool_as
+from broker import PROJECT, ROOT, converge, inspect, knock, tool, tool_as
 from testinfra.host import Host
 
+from fleet.model import load
+
+USAGE = load(ROOT / "fleet.yml").topics.token_usage.name
 PRODUCERS, PROCESSOR = "producers-" + "k" * 24, "processor-" + "k" * 24
 PASSWORDS = {"producers": PRODUCERS, "processor": PROCESSOR}
 VARIABLES = {f"kafka_{user}_password": password for user, password in PASSWORDS.items()}
@@ -58,11 +61,11 @@ def test_nobody_gets_in_without_a_login(host: Host, attempt: str, outcome: str) 
 @pytest.mark.parametrize(
     ("user", "command"),
     [
-        ("producers", f"{SEND} --topic token.usage.v1.dlq <<< x"),
-        ("producers", f"{READ} --topic token.usage.v1 --group dead-letter-resend.test"),
+        ("producers", f"{SEND} --topic {USAGE}.dlq <<< x"),
+        ("producers", f"{READ} --topic {USAGE} --group dead-letter-resend.test"),
         ("producers", "kafka-acls.sh --add --allow-principal User:producers --operation All --topic '*'"),
-        ("processor", f"{SEND} --topic token.usage.v1 <<< x"),
-        ("processor", f"{READ} --topic token.usage.v1 --group other"),
+        ("processor", f"{SEND} --topic {USAGE} <<< x"),
+        ("processor", f"{READ} --topic {USAGE} --group other"),
         ("processor", "kafka-topics.sh --create --topic extra --partitions 1 --replication-factor 1"),
     ],
 )
@@ -71,9 +74,9 @@ def test_no_role_has_rights_of_another(host: Host, user: str, command: str) -> N
 
 
 def test_each_role_has_its_own_rights(host: Host) -> None:
-    sent = tool_as(host, "producers", PRODUCERS, f"{SEND} --topic token.usage.v1 <<< x")
+    sent = tool_as(host, "producers", PRODUCERS, f"{SEND} --topic {USAGE} <<< x")
     assert not re.search("ERROR|Exception", sent)
-    group = "--topic token.usage.v1 --group gpu-token-processor"
+    group = f"--topic {USAGE} --group gpu-token-processor"
     read = tool_as(host, "processor", PROCESSOR, f"{READ} {group} --from-beginning --max-messages 1")
     assert "Processed a total of 1 messages" in read
 
@@ -134,5 +137,5 @@ def test_the_process_has_no_capability_and_writes_nowhere_but_to_its_data(host: 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
 def test_every_codec_works(host: Host, codec: str) -> None:
     """The libraries of zstd and snappy are unpacked and run in a folder that is mounted for it."""
-    said = tool(host, f"{SEND} --topic token.usage.v1 --compression-codec {codec} <<< x")
+    said = tool(host, f"{SEND} --topic {USAGE} --compression-codec {codec} <<< x")
     assert "ERROR" not in said
