@@ -10,14 +10,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.broker import Broker
+from bench.errors import BenchError
 from bench.growth import growth
 from bench.ingest import PEERS, ingest
 from bench.latency import latency
-from bench.parts import ROOT, connector_libs, kafka_libs, quix_python, store_python
-from bench.processes import BenchError
+from bench.parts import connector_libs, quix_python
 from bench.results import Note, Result, write
 from bench.secured import secured
+from testing.broker import Broker
+from testing.parts import ROOT, kafka_libs
+from testing.processes import ProcessError
 
 RESULTS = ROOT / "build" / "bench.json"
 _GROWTH = (1_000_000, 2_000_000, 4_000_000)
@@ -61,7 +63,7 @@ def main(
 
         try:
             results = list(_run(wanted, events, sizes, note))
-        except BenchError as error:
+        except (BenchError, ProcessError) as error:
             console.print(str(error), style="red", markup=False)
             raise typer.Exit(1) from None
     console.print(_table(results))
@@ -69,7 +71,7 @@ def main(
 
 def _run(wanted: Set[str], events: int, sizes: Sequence[int], note: Note) -> Iterator[Result]:
     """Each part's results are in the file before the next part begins."""
-    for fetch in (kafka_libs, connector_libs, store_python, quix_python):
+    for fetch in (kafka_libs, connector_libs, quix_python):
         fetch()
     peers = [peer for peer in PEERS if peer in wanted]
     with tempfile.TemporaryDirectory(prefix="gpu-token-bench-") as temporary:

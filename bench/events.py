@@ -13,8 +13,8 @@ from gpu_token_producers.sender import kafka_config
 from gpu_token_producers.synthetic import synthetic_trace
 from gpu_token_producers.trace import BrokenRow, trace_id
 
-from bench.parts import ROOT
-from bench.processes import BenchError
+from bench.errors import BenchError
+from testing.parts import ROOT
 
 _TRACES = ROOT.parent / "shared" / "data"
 _NAMES = ("azure-llm-2023-conv.csv", "azure-llm-2023-code.csv")

@@ -11,11 +11,12 @@ from statistics import median
 import httpx
 
 from bench import systems
-from bench.broker import Broker
 from bench.events import Event, Topics, events, send, traces
-from bench.processes import Process, free_port
 from bench.results import RUNS, Note, Result, compare, rate
-from bench.store import Store
+from bench.store import WatchedStore
+from lab.ports import free_port
+from testing.broker import Broker
+from testing.processes import Process
 
 _CHUNK_EVENTS = 100_000
 # What each run stores and asks at a size.
@@ -46,7 +47,7 @@ class _Pipeline:
 
     broker: Broker
     topics: Topics
-    store: Store
+    store: WatchedStore
     processor: Process
     api: httpx.Client
     stream: Iterator[Event]
@@ -98,7 +99,7 @@ def growth(broker: Broker, folder: Path, sizes: Sequence[int], note: Note) -> li
     port = free_port()
     outcomes: dict[int, list[_Measured]] = {}
     with (
-        Store(place, indexes=True) as store,
+        WatchedStore(place, indexes=True) as store,
         systems.processor(broker.bootstrap, topics, store, place, port) as processor,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=_ANSWER_SECONDS) as api,
     ):

@@ -7,11 +7,12 @@ from itertools import islice
 from pathlib import Path
 
 from bench import systems
-from bench.broker import Broker
 from bench.events import Event, Topics, events, send, traces
-from bench.processes import Process, Used
 from bench.results import RUNS, Note, Result, compare, rate
-from bench.store import DATABASE, Store
+from bench.store import WatchedStore
+from testing.broker import Broker
+from testing.processes import Process, Used
+from testing.store import DATABASE
 
 _MILLION = 1_000_000
 # Stored before the clock starts, so that the connector's machine code is made; a share of the data set.
@@ -86,7 +87,7 @@ def _storing(start: systems.Start, share: float = 1.0) -> Callable[[Broker, Path
         broker.make_topics(topics)
         send(broker.bootstrap, topics, load.warm_up)
         with (
-            Store(folder, indexes=False) as store,
+            WatchedStore(folder, indexes=False) as store,
             start(broker.bootstrap, topics, store, folder) as process,
         ):
             (cpu,), throughput = once_warm(broker.bootstrap, topics, store, process, load, process.used)
@@ -96,7 +97,12 @@ def _storing(start: systems.Start, share: float = 1.0) -> Callable[[Broker, Path
 
 
 def once_warm(
-    bootstrap: str, topics: Topics, store: Store, writer: Process, load: Load, *uses: Callable[[], Used]
+    bootstrap: str,
+    topics: Topics,
+    store: WatchedStore,
+    writer: Process,
+    load: Load,
+    *uses: Callable[[], Used],
 ) -> tuple[list[float], float]:
     """CPU seconds per million events by each of `uses`, and events a second, after the warm-up was sent."""
     store.watch(load.warm_up, writer)
@@ -138,7 +144,7 @@ def _bulk_loop(broker: Broker, folder: Path, load: Load) -> Measured:
     broker.make_topics(topics)
     send(broker.bootstrap, topics, [*load.warm_up, *load.measured])
     count = len(load.warm_up) + len(load.measured)
-    with Store(folder, indexes=False) as store:
+    with WatchedStore(folder, indexes=False) as store:
         url = f"{store.url}&{systems.DURABLE}"
         arguments = [broker.bootstrap, *topics, url, DATABASE, str(count)]
         command = [sys.executable, "-m", "bench.bulk_loop", *arguments]

@@ -12,11 +12,13 @@ from gpu_token_contracts import TokenUsage, encode, format_ts, usage_key
 from gpu_token_producers.sender import kafka_config
 
 from bench import systems
-from bench.broker import Broker
+from bench.errors import BenchError
 from bench.events import Topics
-from bench.processes import BenchError, Process, free_port
 from bench.results import RUNS, Note, Result, compare, percentile
-from bench.store import Store
+from bench.store import WatchedStore
+from lab.ports import free_port
+from testing.broker import Broker
+from testing.processes import Process
 
 _PAIRS_PER_SECOND = 500
 _RUN_SECONDS = 20
@@ -37,7 +39,7 @@ def latency(broker: Broker, folder: Path, note: Note) -> list[Result]:
     place.mkdir()
     runs = []
     with (
-        Store(place, indexes=True) as store,
+        WatchedStore(place, indexes=True) as store,
         systems.processor(broker.bootstrap, topics, store, place, port) as processor,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=_GIVE_UP_SECONDS) as api,
         _load(broker, topics, place) as load,

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from bench.processes import BenchError
+from bench.errors import BenchError
 
 RUNS = 5
 

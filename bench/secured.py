@@ -7,13 +7,13 @@ from pathlib import Path
 from confluent_kafka.admin import AclOperation, ResourceType
 
 from bench import systems
-from bench.authority import Authority
 from bench.events import Topics, send
 from bench.ingest import Load, loads, once_warm
-from bench.processes import Process
 from bench.results import RUNS, Note, Result, compare
-from bench.secured_broker import SecuredBroker
-from bench.store import Store, StoreLogin
+from bench.store import StoreLogin, WatchedStore
+from testing.authority import Authority
+from testing.processes import Process
+from testing.secured_broker import SecuredBroker
 
 _USER = "processor"
 _GROUP = "gpu-token-processor"
@@ -38,11 +38,10 @@ _UNITS = {
 def secured(folder: Path, count: int, note: Note) -> list[Result]:
     """Broker and store with TLS and logins, beside the same two without."""
     authority = Authority(folder, "ca")
-    server_pem = authority.server()
     password = secrets.token_hex(16)
     password_file = folder / "password"
     password_file.write_text(password)
-    login = StoreLogin(_USER, password, server_pem, authority.file)
+    login = StoreLogin(_USER, password, authority)
     logins = {
         f"{service}_{name}": value
         for service in ("KAFKA", "MONGO")
@@ -55,7 +54,7 @@ def secured(folder: Path, count: int, note: Note) -> list[Result]:
     place = folder / "secured"
     place.mkdir()
     runs: dict[str, list[Measured]] = {"plain": [], "secured": []}
-    with SecuredBroker(place, server_pem, authority.file) as broker:
+    with SecuredBroker(place, authority) as broker:
         broker.set_password(_USER, password)
         broker.allow(_USER, AclOperation.READ, [_GROUP], ResourceType.GROUP)
         for number, load in enumerate(loads(folder, count), start=1):
@@ -68,7 +67,7 @@ def secured(folder: Path, count: int, note: Note) -> list[Result]:
                 own.mkdir()
                 with_login = name == "secured"
                 with (
-                    Store(own, indexes=False, login=login if with_login else None) as store,
+                    WatchedStore(own, indexes=False, login=login if with_login else None) as store,
                     systems.processor(
                         broker.address if with_login else broker.bootstrap,
                         topics,
@@ -89,7 +88,9 @@ def secured(folder: Path, count: int, note: Note) -> list[Result]:
     ]
 
 
-def _measure(broker: SecuredBroker, topics: Topics, store: Store, process: Process, load: Load) -> Measured:
+def _measure(
+    broker: SecuredBroker, topics: Topics, store: WatchedStore, process: Process, load: Load
+) -> Measured:
     """Sent in plain text in either case, so that the broker's share is what it takes to hand events out."""
     send(broker.bootstrap, topics, load.warm_up)
     uses = process.used, broker.used

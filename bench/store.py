@@ -1,26 +1,22 @@
-"""The store as a local process: the lab's stand-in for MongoDB."""
+"""The store that systems write to, watched while they do."""
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import yaml
 from gpu_token_contracts import COLLECTION_GPU_METRICS, COLLECTION_TOKEN_USAGE
-from pymongo import MongoClient
-from pymongo.errors import PyMongoError
 
+from bench.errors import BenchError
 from bench.events import Event
-from bench.parts import ROOT, store_python
-from bench.processes import BenchError, Process, free_port
 from bench.results import Sample
-from lab.images.contexts.mongo.mongo_compat.mongod import server_arguments
-from lab.images.contexts.mongo.mongo_compat.settings import Settings
+from testing.authority import Authority
+from testing.processes import Process
+from testing.store import DATABASE, Store, make_indexes
 
-DATABASE = "gpu_token"
 _EVENTS = (COLLECTION_GPU_METRICS, COLLECTION_TOKEN_USAGE)
-_ROLE_DEFAULTS = ROOT / "roles" / "mongo" / "defaults" / "main.yml"
 # What the mongo role gives it on a machine of fleet.yml's size.
 _CACHE_GIB = 0.5
 _POLL_SECONDS = 0.25
@@ -31,25 +27,14 @@ _SILENCE_SECONDS = 120
 
 @dataclass(frozen=True, slots=True)
 class StoreLogin:
-    """Who may use the store, and by which certificate it is known."""
+    """Who may use the store, and who signs its certificate."""
 
     username: str
     password: str
-    server_pem: Path
-    ca_file: Path
-
-    def options(self) -> dict[str, Any]:
-        """A client's."""
-        return {
-            "username": self.username,
-            "password": self.password,
-            "authSource": DATABASE,
-            "tls": True,
-            "tlsCAFile": str(self.ca_file),
-        }
+    authority: Authority
 
 
-class Store:
+class WatchedStore:
     """Empty at first, gone with its data when the block ends.
 
     A secondary index takes the stand-in several times as long as the insert itself, so that only
@@ -57,34 +42,31 @@ class Store:
     """
 
     def __init__(self, folder: Path, *, indexes: bool, login: StoreLogin | None = None) -> None:
-        self._folder = folder
-        self._indexes = yaml.safe_load(_ROLE_DEFAULTS.read_text())["mongo_indexes"] if indexes else []
-        port = free_port()
-        self.url = f"mongodb://127.0.0.1:{port}/?directConnection=true"
-        self._settings = Settings(str(folder / "store"), port, "127.0.0.1", _CACHE_GIB)
+        self._indexes = indexes
         self._login = login
         if login:
-            self._settings = replace(
-                self._settings,
-                authorization=True,
-                tls=True,
-                certificate_key_file=str(login.server_pem),
-                ca_file=str(login.ca_file),
-                require_client_certificate=False,
-            )
+            self._store = Store.secured(folder, login.authority, _CACHE_GIB)
+        else:
+            self._store = Store.plain(folder, _CACHE_GIB)
+        self.url = f"{self._store.url}/?directConnection=true"
 
     def __enter__(self) -> Self:
-        Path(self._settings.db_path).mkdir()
-        if self._login:
-            self._make_user(self._login)
-        self._start(self._settings, self._login)
-        for index in self._indexes:
-            self._database[index["collection"]].create_index([(key, 1) for key in index["keys"]])
+        store, login = self._store, self._login
+        with ExitStack() as stack:
+            if login:
+                store.first_start()
+            stack.enter_context(store.running())
+            if login:
+                store.make_user(login.username, login.password)
+            client = store.client(login.username, login.password, DATABASE) if login else store.client()
+            self._database = stack.enter_context(client)[DATABASE]
+            if self._indexes:
+                make_indexes(self._database)
+            self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *details: object) -> None:
-        self._client.close()
-        self._process.__exit__(*details)
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def events(self) -> int:
         """Stored so far."""
@@ -127,26 +109,3 @@ class Store:
             for collection in _EVENTS
             for document in self._database[collection].find(wanted, {"_id": 1})
         }
-
-    def _start(self, settings: Settings, login: StoreLogin | None) -> None:
-        binary, *arguments = server_arguments(settings)
-        self._process = Process("store", [store_python().with_name(binary), *arguments], self._folder)
-        self._process.__enter__()
-        options = login.options() if login else {}
-        self._client: MongoClient[dict[str, Any]] = MongoClient(
-            self.url, serverSelectionTimeoutMS=1_000, **options
-        )
-        self._database = self._client[DATABASE]
-        self._process.wait_for(self._answers, "the store answers")
-
-    def _make_user(self, login: StoreLogin) -> None:
-        self._start(replace(self._settings, authorization=False, tls=False), None)
-        roles = [{"role": "readWrite", "db": DATABASE}]
-        self._database.command("createUser", login.username, pwd=login.password, roles=roles)
-        self.__exit__()
-
-    def _answers(self) -> bool:
-        try:
-            return bool(self._client.admin.command("ping"))
-        except PyMongoError:
-            return False

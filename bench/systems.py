@@ -11,9 +11,12 @@ from pathlib import Path
 from gpu_token_contracts import COLLECTION_GPU_METRICS, COLLECTION_TOKEN_USAGE
 
 from bench.events import Topics
-from bench.parts import ROOT, connector_libs, quix_python
-from bench.processes import Process, free_port
-from bench.store import DATABASE, Store
+from bench.parts import connector_libs, quix_python
+from bench.store import WatchedStore
+from lab.ports import free_port
+from testing.parts import ROOT
+from testing.processes import Process
+from testing.store import DATABASE
 
 # As the processor writes: on disk at a majority.
 DURABLE = "w=majority&journal=true"
@@ -21,13 +24,13 @@ DURABLE = "w=majority&journal=true"
 _CONNECT_HEAP = ("-Xms256M", "-Xmx2G", "-XX:+UseG1GC")
 _SINK = "com.mongodb.kafka.connect.sink"
 
-Start = Callable[[str, Topics, Store, Path], Process]
+Start = Callable[[str, Topics, WatchedStore, Path], Process]
 
 
 def processor(
     bootstrap: str,
     topics: Topics,
-    store: Store,
+    store: WatchedStore,
     folder: Path,
     http_port: int | None = None,
     logins: Mapping[str, str] | None = None,
@@ -48,7 +51,7 @@ def processor(
     return Process("processor", [sys.executable, "-m", "gpu_token_processor"], folder, settings)
 
 
-def connector(bootstrap: str, topics: Topics, store: Store, folder: Path) -> Process:
+def connector(bootstrap: str, topics: Topics, store: WatchedStore, folder: Path) -> Process:
     """MongoDB's sink connector on Kafka Connect, standalone.
 
     Inserts, with duplicates passed over: it costs the connector less than its default, the upsert.
@@ -88,7 +91,7 @@ def connector(bootstrap: str, topics: Topics, store: Store, folder: Path) -> Pro
     return Process("connector", ["java", *_CONNECT_HEAP, logging, "-cp", jars, main_class, *files], folder)
 
 
-def quix(bootstrap: str, topics: Topics, store: Store, folder: Path) -> Process:
+def quix(bootstrap: str, topics: Topics, store: WatchedStore, folder: Path) -> Process:
     """Quix Streams' MongoDB sink, with its own defaults."""
     arguments = [bootstrap, *topics, f"{store.url}&{DURABLE}", DATABASE]
     return Process("quix", [quix_python(), ROOT / "bench" / "quix_sink.py", *arguments], folder)

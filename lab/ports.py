@@ -1,4 +1,4 @@
-"""Is a port of this computer free?"""
+"""Ports of this computer that are free."""
 
 from __future__ import annotations
 
@@ -23,3 +23,10 @@ def require_free(address: str, port: int, variable: str) -> None:
                 f"{variable} {port} cannot be used on {address} ({error.strerror}): "
                 f"stop what uses it, or set {variable} to another port."
             ) from error
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -10,7 +10,7 @@ run yamllint --strict .
 run env ANSIBLE_INVENTORY=.config/lint-inventory.yml ansible-lint --profile production --offline
 run ruff check .
 run ruff format --check .
-run mypy lab fleet bench drill supply
+run mypy lab fleet bench drill testing supply
 for app in contracts processor producers; do
   run mypy "apps/$app/gpu_token_$app"
 done

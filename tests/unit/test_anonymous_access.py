@@ -11,7 +11,9 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from confluent_kafka import Producer
 
-from .mongo_store import Store, first_start, made
+from testing.authority import Authority
+from testing.store import Store
+
 from .role_files import ROOT, load_file
 
 module = load_file(ROOT / "playbooks" / "library" / "anonymous_access.py", "anonymous_access")
@@ -20,15 +22,16 @@ module = load_file(ROOT / "playbooks" / "library" / "anonymous_access.py", "anon
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store with users, which runs in none of its forms yet."""
-    store = made(tmp_path_factory.mktemp("store"))
-    first_start(store)
+    folder = tmp_path_factory.mktemp("store")
+    store = Store.secured(folder, Authority(folder, "ca"))
+    store.first_start()
     return store
 
 
 def said(store: Store, capsys: pytest.CaptureFixture[str], port: int | None = None) -> dict[str, Any]:
     """What the module says of it."""
     where = {"service": "mongodb", "host": "127.0.0.1", "port": port or store.settings.port}
-    arguments = {**where, "ca_file": str(store.folder / "ca.pem")}
+    arguments = {**where, "ca_file": store.settings.ca_file}
     with patch_module_args(arguments), pytest.raises(SystemExit):
         module.main()
     found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -45,7 +48,7 @@ def test_a_store_without_users_answers(store: Store, capsys: pytest.CaptureFixtu
     with replace(store, settings=replace(store.settings, authorization=False)).running():
         found = said(store, capsys)
     assert (found["plaintext"], found["tls"]) == ("refused", "answered")
-    with store.open().running():
+    with store.without_users().running():
         found = said(store, capsys)
     assert found["failed"]
     assert "cannot be asked" in found["msg"]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.errors import BenchError
 from bench.events import events, traces
 from bench.ingest import Load
-from bench.processes import BenchError
 from bench.results import Sample, compare, percentile, rate, write
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bench.authority import Authority
+from testing.authority import Authority
 
 from .kafka_container import Container
 from .role_files import load_module
@@ -27,7 +27,7 @@ CONFIGS = "kafka-configs.sh"
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[ScramBroker]:
-    with ScramBroker(Authority(tmp_path, "ca").server()).running() as running:
+    with ScramBroker(Authority(tmp_path, "ca").server_pem).running() as running:
         yield running
 
 

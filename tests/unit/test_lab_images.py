@@ -17,9 +17,9 @@ import pytest
 from lab.images import choose, context, official, recipes, reference, store
 from lab.images.builder import Builder
 from lab.images.contexts.kafka import launchers
-from lab.images.contexts.mongo.mongo_compat import initdb, mongod, mongosh, settings
 from lab.images.errors import ImageError
 from lab.images.mirror import DEBIAN, SECURITY, debian_mirrors
+from testing.mongo_compat import initdb, mongod, mongosh, settings
 
 
 def fleet(kafka: str = "apache/kafka:4.1.1", python: str = "python:3.13-slim") -> Any:

@@ -10,7 +10,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
-from lab.images.contexts.mongo.mongo_compat.settings import parse
+from testing.mongo_compat import settings as mongod_settings
 
 from .role_files import fleet_variables, render, role_variables
 
@@ -74,7 +74,7 @@ def test_the_store_takes_users_only_and_over_tls_only() -> None:
 
 def test_the_stand_in_honours_every_setting(tmp_path: Path) -> None:
     (tmp_path / "mongod.conf").write_text(render("mongo", "mongod.conf.j2", fleet_variables()))
-    known = parse(["--config", str(tmp_path / "mongod.conf")])
+    known = mongod_settings.parse(["--config", str(tmp_path / "mongod.conf")])
     assert known.tls
     assert known.authorization
     assert not known.require_client_certificate

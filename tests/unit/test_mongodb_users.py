@@ -11,9 +11,10 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 
-from lab.images.contexts.mongo.mongo_compat import mongosh
+from testing.authority import Authority
+from testing.mongo_compat import mongosh
+from testing.store import ADMIN_PASSWORD, Store
 
-from .mongo_store import ADMIN_PASSWORD, Store, first_start, made
 from .role_files import load_module
 
 module = load_module("mongo", "mongodb_users")
@@ -35,8 +36,9 @@ Run = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A store with its administrator."""
-    store = made(tmp_path_factory.mktemp("store"))
-    first_start(store)
+    folder = tmp_path_factory.mktemp("store")
+    store = Store.secured(folder, Authority(folder, "ca"))
+    store.first_start()
     with store.running():
         yield store
 
@@ -46,7 +48,7 @@ def store(running: Store) -> Iterator[Store]:
     """The store with nobody but its administrator, whose password is in a file."""
     (running.folder / "admin-password").write_text(ADMIN_PASSWORD)
     yield running
-    with running.client("admin", ADMIN_PASSWORD) as client:
+    with running.admin() as client:
         client["gpu_token"].command("dropAllUsersFromDatabase")
 
 
@@ -56,7 +58,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
     def ask(which: Any, store: Store, *, named: bool = True, **arguments: Any) -> dict[str, Any]:
         login = {"username": "admin", "password_file": str(store.folder / "admin-password")}
-        ca = {"ca_file": str(store.folder / "ca.pem")} if store.settings.tls else {}
+        ca = {"ca_file": store.settings.ca_file} if store.settings.tls else {}
         where = {"url": store.url, **ca, **(login if named else {})}
         with patch_module_args({"store": where, **arguments}), pytest.raises(SystemExit):
             which.main()
@@ -134,8 +136,8 @@ def test_a_password_that_nobody_knows_is_said(store: Store, run: Run) -> None:
 
 
 def test_a_store_without_users_gets_them_and_keeps_its_data(tmp_path: Path, run: Run) -> None:
-    store = made(tmp_path)
-    with store.open().running() as open_store:
+    store = Store.secured(tmp_path, Authority(tmp_path, "ca"))
+    with store.without_users().running() as open_store:
         with open_store.client() as client:
             client["gpu_token"]["gpus"].insert_one({"name": "RTX 3090"})
         for expected in (["create user processor of gpu_token", "create user admin of admin"], []):
@@ -173,9 +175,7 @@ def test_who_does_not_log_in_gets_nothing(store: Store) -> None:
 
 
 def test_nobody_is_answered_without_tls_or_with_another_authority(store: Store, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    impostor = made(other)
+    impostor = Store.secured(tmp_path, Authority(tmp_path, "impostor"))
     for tls in ({}, impostor.tls):
         client = type(store.client())(store.url, serverSelectionTimeoutMS=1000, **tls)
         with client, pytest.raises(ServerSelectionTimeoutError):
@@ -192,5 +192,5 @@ def test_the_role_asks_with_the_file_s_password(store: Store, run: Run) -> None:
 
 def test_mongosh_of_the_image_asks_over_tls(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--host=localhost", f"--port={store.settings.port}", "--eval", "db.adminCommand('ping').ok"]
-    mongosh.main(["--tls", f"--tlsCAFile={store.folder / 'ca.pem'}", *where])
+    mongosh.main(["--tls", f"--tlsCAFile={store.settings.ca_file}", *where])
     assert capsys.readouterr().out == "1\n"

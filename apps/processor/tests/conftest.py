@@ -4,7 +4,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from processor_mongo import database, mongo
+from processor_mongo import database
+
+from testing.store import Store
 
 
 @pytest.fixture(scope="session")
@@ -13,8 +15,8 @@ def mongo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if url := os.environ.get("MONGO_URL_TEST"):
         yield url
         return
-    with mongo(tmp_path_factory.mktemp("mongo")) as url:
-        yield url
+    with Store.plain(tmp_path_factory.mktemp("mongo")).running() as store:
+        yield store.url
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ import random
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,8 @@ from processor_kafka import MockKafka
 from processor_mongo import database
 from processor_process import Process
 from pymongo import MongoClient
+
+from testing.waiting import until
 
 WAIT_SECONDS = 120
 EXCERPT = Path(__file__).parents[2] / "producers" / "tests" / "data" / "azure-llm-2023-code-excerpt.csv"
@@ -95,13 +96,6 @@ def processor(kafka: MockKafka, stored: Stored, **settings: str) -> Process:
         PRICE_PER_KWH_USD="0.2",
         **settings,
     )
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {WAIT_SECONDS} s: {what}"
-        time.sleep(0.2)
 
 
 def assigned(process: Process) -> int:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import pytest
 from processor_fakes import TOPIC_METRIC, TOPIC_TOKEN, metric, usage
 from processor_kafka import MockKafka
 from processor_process import Process
+
+from testing.waiting import until
 
 WAIT_SECONDS = 60
 TOKEN = "0123456789abcdefghijABCDEFGHIJ"
@@ -52,14 +53,14 @@ def api(request: pytest.FixtureRequest, mongo_url: str, mongo_database: str, tmp
 
 
 def wait_until_stored(processor: Process) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not (
-        len(processor.answer("/gpu/info")["items"]) == 2
-        and processor.answer("/usage")["totals"]["events"] == 60
-        and processor.answer("/dead-letters")["total"] == 1
-    ):
-        assert time.monotonic() < deadline, f"not stored within {WAIT_SECONDS} s"
-        time.sleep(0.2)
+    until(
+        lambda: (
+            len(processor.answer("/gpu/info")["items"]) == 2
+            and processor.answer("/usage")["totals"]["events"] == 60
+            and processor.answer("/dead-letters")["total"] == 1
+        ),
+        "all is stored",
+    )
 
 
 # 431, for a request that is too long, is a refusal like the others.

@@ -6,7 +6,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from processor_process import Process, free_port, run
+from processor_process import Process, run
+
+from lab.ports import free_port
 
 NOBODY = {"KAFKA_BOOTSTRAP": "127.0.0.1:1", "MONGO_URL": "mongodb://127.0.0.1:1"}
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,10 +23,11 @@ from gpu_token_processor.pipeline.dead_letters import DeadLettersUndelivered, De
 from gpu_token_processor.pipeline.sent_letters import SentLetters
 from processor_fakes import record
 from processor_process import Process
-from processor_secured import DATABASE, SecuredStore
 
-from bench.authority import Authority
-from bench.secured_broker import SecuredBroker
+from testing.authority import Authority
+from testing.secured_broker import SecuredBroker
+from testing.store import DATABASE, Store
+from testing.waiting import until
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("java") and shutil.which("mvn")), reason="a broker needs Java and Maven: make setup-lab"
@@ -45,7 +46,7 @@ class Site:
     """Servers, and the files that a client is given."""
 
     broker: SecuredBroker
-    store: SecuredStore
+    store: Store
     folder: Path
     authority: Path
     stranger: Path
@@ -97,7 +98,7 @@ class Site:
 
     def stored(self, run: str) -> int:
         """Usage events of a run in the store."""
-        with self.store.client() as client:
+        with self.store.admin() as client:
             return client[DATABASE]["token_usage"].count_documents({"host": run})
 
 
@@ -105,12 +106,10 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("secured")
     ours, stranger = Authority(folder, "ours"), Authority(folder, "stranger")
-    server_pem = ours.server()
-    store = SecuredStore(folder / "store", server_pem, ours.file)
-    with (
-        store.running("processor", MONGO_PASSWORD, "admin-password-of-mongo"),
-        SecuredBroker(folder, server_pem, ours.file) as broker,
-    ):
+    store = Store.secured(folder, ours)
+    store.first_start()
+    with store.running(), SecuredBroker(folder, ours) as broker:
+        store.make_user("processor", MONGO_PASSWORD)
         broker.make_topics([*TOPICS, *LETTERS])
         for user, password in PASSWORDS.items():
             broker.set_password(user, password)
@@ -123,13 +122,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         broker.allow("processor", AclOperation.READ, ["gpu-token-processor"], ResourceType.GROUP)
         broker.allow("processor", AclOperation.DESCRIBE, ["dead-letter-search"], ResourceType.GROUP)
         yield Site(broker, store, folder, ours.file, stranger.file)
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {WAIT_SECONDS} s: {what}"
-        time.sleep(0.2)
 
 
 def says(process: Process, part: str, sentence: str) -> None:

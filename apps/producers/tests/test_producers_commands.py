@@ -14,6 +14,8 @@ import pytest
 from gpu_token_contracts import decode_gpu_metric, decode_token_usage
 from producers_kafka import MockKafka, mock_kafka
 
+from testing.waiting import until
+
 EXCERPT = Path(__file__).parent / "data" / "azure-llm-2023-code-excerpt.csv"
 
 Command = Callable[..., "subprocess.Popen[str]"]
@@ -56,13 +58,6 @@ def healthy(tmp_path: Path, **env: str) -> bool:
     return done.returncode == 0
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.1)
-
-
 def read_report(path: Path) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(path.read_bytes())
     return report
@@ -101,7 +96,7 @@ def test_sigterm_under_load_delivers_what_was_accepted(
 ) -> None:
     report = tmp_path / "report.json"
     process = command("generate", "--pairs-per-second", "2000", "--report", str(report))
-    until(lambda: (tmp_path / "health.json").exists())
+    until((tmp_path / "health.json").exists, "a health file")
     time.sleep(1)
     process.send_signal(signal.SIGTERM)
     status, said = finish(process)
@@ -116,7 +111,7 @@ def test_sigterm_under_load_delivers_what_was_accepted(
 
 def test_a_rate_of_zero_idles_in_good_health_until_stopped(command: Command, tmp_path: Path) -> None:
     process = command("generate", PAIRS_PER_SECOND="0")
-    until(lambda: healthy(tmp_path))
+    until(lambda: healthy(tmp_path), "healthy")
     process.send_signal(signal.SIGTERM)
     assert finish(process)[0] == 0
 
@@ -132,11 +127,11 @@ def test_health_follows_the_deliveries(command: Command, topics: tuple[str, str]
         broker.create(*topics)
         process = command("generate", "--pairs-per-second", "20", broker=broker)
         assert not healthy(tmp_path)
-        until(lambda: healthy(tmp_path))
+        until(lambda: healthy(tmp_path), "healthy")
         broker.process.send_signal(signal.SIGSTOP)
-        until(lambda: not healthy(tmp_path, HEALTH_STALL_SECONDS="3"))
+        until(lambda: not healthy(tmp_path, HEALTH_STALL_SECONDS="3"), "unhealthy")
         broker.process.send_signal(signal.SIGCONT)
-        until(lambda: healthy(tmp_path, HEALTH_STALL_SECONDS="3"))
+        until(lambda: healthy(tmp_path, HEALTH_STALL_SECONDS="3"), "healthy again")
         process.send_signal(signal.SIGTERM)
         assert finish(process)[0] == 0
 
@@ -149,7 +144,7 @@ def test_deliveries_that_never_come_are_an_exit_status(
         broker.create(*topics)
         arguments = ["--pairs-per-second", "50", "--report", str(report)]
         process = command("generate", *arguments, broker=broker, STOP_SECONDS="1")
-        until(lambda: (tmp_path / "health.json").exists())
+        until((tmp_path / "health.json").exists, "a health file")
         broker.process.kill()
         time.sleep(1)
         process.send_signal(signal.SIGTERM)

@@ -1,8 +1,7 @@
-"""Processes that are measured or measured against, and what the kernel says they used."""
+"""Processes that end with the block, and what the kernel says they used."""
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,8 +15,8 @@ _STOP_SECONDS = 20
 _SHOWN_LINES = 15
 
 
-class BenchError(Exception):
-    """Why the benchmark cannot go on, in one sentence."""
+class ProcessError(Exception):
+    """What a process failed at, with the last that it printed."""
 
 
 class Used(NamedTuple):
@@ -76,7 +75,9 @@ class Process:
     def check(self) -> None:
         """Raise if it has ended."""
         if self._popen.poll() is not None:
-            raise BenchError(f"{self.name} ended with status {self._popen.returncode}:\n{self._last_lines()}")
+            raise ProcessError(
+                f"{self.name} ended with status {self._popen.returncode}:\n{self._last_lines()}"
+            )
 
     def wait_for(self, condition: Callable[[], bool], what: str, within_seconds: float = 60) -> None:
         """Return once the condition holds; raise if the process ends or the time is over."""
@@ -84,7 +85,7 @@ class Process:
         while not condition():
             self.check()
             if time.monotonic() > deadline:
-                raise BenchError(
+                raise ProcessError(
                     f"{self.name}: not within {within_seconds:g} seconds: {what}.\n{self._last_lines()}"
                 )
             time.sleep(0.05)
@@ -104,14 +105,6 @@ def run(
     try:
         done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise BenchError(f"{command[0]} is not installed: run `make setup-lab`.") from error
+        raise ProcessError(f"{command[0]} is not installed: run `make setup-lab`.") from error
     if done.returncode:
-        raise BenchError(f"{command[0]} failed: {(done.stdout + done.stderr).strip()}")
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+        raise ProcessError(f"{command[0]} failed: {(done.stdout + done.stderr).strip()}")

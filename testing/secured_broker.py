@@ -14,14 +14,15 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from bench.broker import Broker
-from bench.processes import free_port
+from lab.ports import free_port
+from testing.authority import Authority
+from testing.broker import Broker
 
 
 class SecuredBroker(Broker):
     """A broker with a second listener, of TLS and SCRAM; the first is left to whoever sets it up."""
 
-    def __init__(self, folder: Path, server_pem: Path, authority: Path) -> None:
+    def __init__(self, folder: Path, authority: Authority) -> None:
         super().__init__(folder)
         self.address = f"127.0.0.1:{free_port()}"
         login_module = "org.apache.kafka.common.security.scram.ScramLoginModule"
@@ -33,9 +34,9 @@ class SecuredBroker(Broker):
             "listener.name.external.sasl.enabled.mechanisms=SCRAM-SHA-512",
             f"listener.name.external.scram-sha-512.sasl.jaas.config={login_module} required;",
             "ssl.keystore.type=PEM",
-            f"ssl.keystore.location={server_pem}",
+            f"ssl.keystore.location={authority.server_pem}",
             "ssl.truststore.type=PEM",
-            f"ssl.truststore.location={authority}",
+            f"ssl.truststore.location={authority.file}",
             "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users=User:ANONYMOUS",
         ]

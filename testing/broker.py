@@ -10,8 +10,9 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from bench.parts import KAFKA_LOGGING, kafka_libs
-from bench.processes import Process, Used, free_port, run
+from lab.ports import free_port
+from testing.parts import KAFKA_LOGGING, kafka_libs
+from testing.processes import Process, Used, run
 
 # As the topics of fleet.yml.
 PARTITIONS = 3

@@ -2,6 +2,7 @@
 
 import ipaddress
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 
 from cryptography import x509
@@ -21,7 +22,8 @@ class Authority:
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(self._sign(self._name, self._key, authority=True))
 
-    def server(self) -> Path:
+    @cached_property
+    def server_pem(self) -> Path:
         """A file with key and certificate of a server on this computer."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
