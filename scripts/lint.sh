@@ -15,6 +15,8 @@ for app in contracts processor producers; do
   run mypy "apps/$app/gpu_token_$app"
 done
 run mypy apps/build_context.py
+# By the names under which Ansible loads them.
+run env MYPYPATH=collections mypy --explicit-package-bases --package ansible_collections.gpu_token.pipeline.plugins
 mapfile -t dockerfiles < <(git ls-files --cached --others --exclude-standard | grep -E '(^|/)Dockerfile|\.Dockerfile$')
 run hadolint "${dockerfiles[@]}"
 mapfile -t scripts < <(git ls-files --cached --others --exclude-standard | xargs grep -lE '^#!.*\b(ba)?sh\b' --)

@@ -68,7 +68,7 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program and the two clients that it attacks with: Python alone, so every machine can run them."""
     folder = tmp_path_factory.mktemp("attack")
     shutil.copy(Path(__file__).with_name("attack.py"), folder)
-    shutil.copy(ROOT / "roles" / "kafka" / "module_utils" / "kafka_login.py", folder)
+    shutil.copy(ROOT / "plugins" / "module_utils" / "kafka_login.py", folder)
     for package in ("kafka", "pymongo", "bson"):
         found = importlib.util.find_spec(package)
         assert found

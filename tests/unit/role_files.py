@@ -1,11 +1,8 @@
-"""Load a role's modules, variables and templates as Ansible does, without a machine."""
+"""Load a role's variables and templates as Ansible does, without a machine."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ansible.parsing.dataloader import DataLoader
@@ -17,24 +14,6 @@ ROLES = ROOT / "roles"
 
 # Templates find lookups from here on.
 init_plugin_loader()
-
-
-def load_file(path: Path, name: str) -> ModuleType:
-    """Import a file under a name of our choice."""
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def load_module(role: str, name: str) -> ModuleType:
-    """Import a module of a role's library, with the module_utils of its role in the place where it looks."""
-    for path in (ROLES / role / "module_utils").glob("*.py"):
-        load_file(path, f"ansible.module_utils.{path.stem}")
-    return load_file(ROLES / role / "library" / f"{name}.py", name)
 
 
 def fleet_variables(folder: Path = ROOT) -> dict[str, Any]:

@@ -9,14 +9,11 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.gpu_token.pipeline.plugins.modules import anonymous_access as module
 from confluent_kafka import Producer
 
 from testing.authority import Authority
 from testing.store import Store
-
-from .role_files import ROOT, load_file
-
-module = load_file(ROOT / "playbooks" / "library" / "anonymous_access.py", "anonymous_access")
 
 
 @pytest.fixture(scope="module")

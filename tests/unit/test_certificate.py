@@ -27,7 +27,7 @@ PLAY = """
         mode: "0600"
       when: make_authority | default(false)
     - ansible.builtin.import_role:
-        name: certificate
+        name: gpu_token.pipeline.certificate
       when: not make_authority | default(false)
 """
 
@@ -66,11 +66,7 @@ class Machine:
                 str(self.play),
             ],
             cwd=ROOT,
-            env={
-                **os.environ,
-                "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
-                "ANSIBLE_ROLES_PATH": str(ROOT / "roles"),
-            },
+            env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"},
             capture_output=True,
             text=True,
             check=False,

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+from ansible_collections.gpu_token.pipeline.plugins.modules import data_volume_info as info
 
-from .role_files import load_module, role_variables
+from .role_files import role_variables
 
-info = load_module("data_volume", "data_volume_info")
 SIZE = 64 * 1024 * 1024
 # A master boot record with one Linux partition of 32 MiB that begins at 1 MiB.
 PARTITIONED = (

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.gpu_token.pipeline.plugins.modules import kafka_acls
 
 from .kafka_container import Container
-from .role_files import load_module
 
-kafka_acls = load_module("kafka", "kafka_acls")
 Acl, Who = kafka_acls.Acl, kafka_acls.Who
 
 TOOL = "kafka-acls.sh"

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .role_files import load_module
-
-info = load_module("kafka", "kafka_data_info")
+from ansible_collections.gpu_token.pipeline.plugins.modules import kafka_data_info as info
 
 
 def test_reads_the_ids_that_a_broker_wrote(tmp_path: Path) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import pytest
+from ansible_collections.gpu_token.pipeline.plugins.module_utils import kafka_tools
+from ansible_collections.gpu_token.pipeline.plugins.modules import kafka_topics
 
-from .role_files import load_module
-
-kafka_topics = load_module("kafka", "kafka_topics")
-kafka_tools = sys.modules["ansible.module_utils.kafka_tools"]
 Topic = kafka_topics.Topic
 
 DESCRIPTION = (

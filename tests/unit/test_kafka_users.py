@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import socket
 import ssl
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.gpu_token.pipeline.plugins.module_utils import kafka_login
+from ansible_collections.gpu_token.pipeline.plugins.modules import kafka_users
 
 from testing.authority import Authority
 
 from .kafka_container import Container
-from .role_files import load_module
 from .scram_broker import ScramBroker
-
-kafka_users = load_module("kafka", "kafka_users")
-kafka_login = sys.modules["ansible.module_utils.kafka_login"]
 
 PASSWORD = "the-password-of-processor-00001"
 OTHER = "another-password-of-processor-1"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from .role_files import load_module
-
-module = load_module("mongo", "mongodb_aggregate")
+from ansible_collections.gpu_token.pipeline.plugins.modules import mongodb_aggregate as module
 
 
 def test_documents_become_plain_values() -> None:

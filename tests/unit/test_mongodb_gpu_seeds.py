@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from .role_files import load_module
-
-module = load_module("mongo", "mongodb_gpu_seeds")
+from ansible_collections.gpu_token.pipeline.plugins.modules import mongodb_gpu_seeds as module
 
 SEED = {"name": "RTX 3090", "gpu_index": 0, "power_w": 280}
 

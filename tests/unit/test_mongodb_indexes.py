@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .role_files import load_module
-
-module = load_module("mongo", "mongodb_indexes")
+from ansible_collections.gpu_token.pipeline.plugins.modules import mongodb_indexes as module
 
 INFORMATION = {
     "_id_": {"v": 2, "key": [("_id", 1)]},

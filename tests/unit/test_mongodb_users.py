@@ -9,16 +9,13 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.gpu_token.pipeline.plugins.modules import mongodb_aggregate as aggregate
+from ansible_collections.gpu_token.pipeline.plugins.modules import mongodb_users as module
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 
 from testing.authority import Authority
 from testing.mongo_compat import mongosh
 from testing.store import ADMIN_PASSWORD, Store
-
-from .role_files import load_module
-
-module = load_module("mongo", "mongodb_users")
-aggregate = load_module("mongo", "mongodb_aggregate")
 
 OTHER_PASSWORD = "another-password-of-admin-00000002"
 PROCESSOR = {

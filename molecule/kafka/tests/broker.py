@@ -11,7 +11,7 @@ from typing import Any
 from testinfra.host import Host
 
 ROOT = Path(__file__).parents[3]
-LOGIN = ROOT / "roles" / "kafka" / "module_utils" / "kafka_login.py"
+LOGIN = ROOT / "plugins" / "module_utils" / "kafka_login.py"
 PROJECT = "/opt/gpu-token/kafka"
 # The console tools name the file of their login otherwise.
 OPTIONS = {

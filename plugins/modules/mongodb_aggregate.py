@@ -8,31 +8,17 @@ from datetime import datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mongodb_connection import CONNECTION_ARGUMENTS, connect
+from ansible_collections.gpu_token.pipeline.plugins.module_utils.mongodb_connection import (
+    CONNECTION_ARGUMENTS,
+    connect,
+)
 
 DOCUMENTATION = """
 module: mongodb_aggregate
 short_description: Run an aggregation and return its documents
 description: Reads only; stages that write, C($out) and C($merge), are refused.
+extends_documentation_fragment: [gpu_token.pipeline.mongodb_store]
 options:
-  store:
-    description: Where the store is, and who asks. No C(username): no login. No C(ca_file): no TLS.
-    type: dict
-    default: {}
-    suboptions:
-      url:
-        description: Its address.
-        type: str
-        default: mongodb://127.0.0.1:27017
-      username:
-        description: A user of the database C(admin).
-        type: str
-      password_file:
-        description: The file on the machine that holds the user's password.
-        type: path
-      ca_file:
-        description: The certificate authority that the store's certificate must come from.
-        type: path
   database:
     description: The database.
     type: str
@@ -42,7 +28,7 @@ options:
     type: str
     required: true
   pipeline:
-    description: The stages. A date is written as C({"$date": "2026-01-01T00:00:00Z"}).
+    description: 'The stages. A date is written as V({"$date": "2026-01-01T00:00:00Z"}).'
     type: list
     elements: dict
     default: []
@@ -55,7 +41,7 @@ author: [gpu-token-pipeline]
 
 EXAMPLES = """
 - name: Count tokens by model
-  mongodb_aggregate:
+  gpu_token.pipeline.mongodb_aggregate:
     database: gpu_token
     collection: token_usage
     pipeline:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.kafka_tools import TOOL_ARGUMENTS, run
+from ansible_collections.gpu_token.pipeline.plugins.module_utils.kafka_tools import TOOL_ARGUMENTS, run
 
 DOCUMENTATION = """
 module: kafka_acls
@@ -18,23 +18,8 @@ short_description: Kafka's access control lists
 description:
   - Compares the broker's ACLs with a list, grants what lacks, and withdraws everything that is not listed.
   - Starts one JVM when nothing is to be changed, and one more for each user and operation that is.
+extends_documentation_fragment: [gpu_token.pipeline.kafka_tools]
 options:
-  container:
-    description: Name of the broker's container.
-    type: str
-    default: kafka
-  bootstrap_server:
-    description: The broker's address as seen inside its container.
-    type: str
-    required: true
-  command_config:
-    description: File inside the container by which Kafka's tools log in.
-    type: path
-    required: true
-  bin_dir:
-    description: Where the image keeps Kafka's tools.
-    type: str
-    default: /opt/kafka/bin
   acls:
     description: Who may do what.
     type: list
@@ -72,7 +57,7 @@ author: [gpu-token-pipeline]
 
 EXAMPLES = """
 - name: Let the producers send, and nobody do anything else
-  kafka_acls:
+  gpu_token.pipeline.kafka_acls:
     bootstrap_server: localhost:29092
     command_config: /etc/kafka/secrets/admin.properties
     acls:

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mongodb_connection import CONNECTION_ARGUMENTS, connect
+from ansible_collections.gpu_token.pipeline.plugins.module_utils.mongodb_connection import (
+    CONNECTION_ARGUMENTS,
+    connect,
+)
 
 DOCUMENTATION = """
 module: mongodb_indexes
@@ -18,25 +21,8 @@ description:
   - Indexes that are not listed are left alone.
   - Unlike community.mongodb.mongodb_index it compares fields and options instead of names, has a diff,
     and tells in check mode of every index instead of the last one.
+extends_documentation_fragment: [gpu_token.pipeline.mongodb_store]
 options:
-  store:
-    description: Where the store is, and who asks. No C(username): no login. No C(ca_file): no TLS.
-    type: dict
-    default: {}
-    suboptions:
-      url:
-        description: Its address.
-        type: str
-        default: mongodb://127.0.0.1:27017
-      username:
-        description: A user of the database C(admin).
-        type: str
-      password_file:
-        description: The file on the machine that holds the user's password.
-        type: path
-      ca_file:
-        description: The certificate authority that the store's certificate must come from.
-        type: path
   database:
     description: The database.
     type: str
@@ -72,7 +58,7 @@ author: [gpu-token-pipeline]
 
 EXAMPLES = """
 - name: Find usage by time and by model
-  mongodb_indexes:
+  gpu_token.pipeline.mongodb_indexes:
     database: gpu_token
     indexes:
       - {collection: token_usage, keys: [ts]}
@@ -97,7 +83,8 @@ COMPARED_OPTIONS = (
     "collation",
 )
 
-Keys = tuple[tuple[str, int], ...]
+# A direction is 1, -1, or a word such as hashed.
+Keys = tuple[tuple[str, int | str], ...]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mongodb_connection import CONNECTION_ARGUMENTS, connect
+from ansible_collections.gpu_token.pipeline.plugins.module_utils.mongodb_connection import (
+    CONNECTION_ARGUMENTS,
+    connect,
+)
 
 DOCUMENTATION = """
 module: mongodb_gpu_seeds
@@ -17,25 +20,8 @@ description:
   - A GPU is known by its name and index and, where both sides have one, its uuid.
   - A document without a uuid takes the seed's.
   - Documents and fields that are not listed are left alone.
+extends_documentation_fragment: [gpu_token.pipeline.mongodb_store]
 options:
-  store:
-    description: Where the store is, and who asks. No C(username): no login. No C(ca_file): no TLS.
-    type: dict
-    default: {}
-    suboptions:
-      url:
-        description: Its address.
-        type: str
-        default: mongodb://127.0.0.1:27017
-      username:
-        description: A user of the database C(admin).
-        type: str
-      password_file:
-        description: The file on the machine that holds the user's password.
-        type: path
-      ca_file:
-        description: The certificate authority that the store's certificate must come from.
-        type: path
   database:
     description: The database.
     type: str
@@ -61,7 +47,7 @@ author: [gpu-token-pipeline]
 
 EXAMPLES = """
 - name: Keep one GPU
-  mongodb_gpu_seeds:
+  gpu_token.pipeline.mongodb_gpu_seeds:
     database: gpu_token
     seeds:
       - {name: RTX 3090, gpu_index: 0, mem_total_mb: 24576, price_per_hour_usd: 0.85}

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mongodb_connection import STORE_ARGUMENT, LoginError, client_of, one_sentence
+from ansible_collections.gpu_token.pipeline.plugins.module_utils.mongodb_connection import (
+    STORE_ARGUMENT,
+    LoginError,
+    client_of,
+    one_sentence,
+)
 
 DOCUMENTATION = """
 module: mongodb_users
@@ -19,25 +24,8 @@ description:
   - Logs in with the password in the store's C(password_file). Where that is refused, with the wanted one
     of the listed user of that name, so a run that was cut off between the store and the file goes on.
   - Unlike community.mongodb.mongodb_user it changes nothing, and says so, when the password is right already.
+extends_documentation_fragment: [gpu_token.pipeline.mongodb_store]
 options:
-  store:
-    description: Where the store is, and who asks. No C(username): no login. No C(ca_file): no TLS.
-    type: dict
-    default: {}
-    suboptions:
-      url:
-        description: Its address.
-        type: str
-        default: mongodb://127.0.0.1:27017
-      username:
-        description: A user of the database C(admin).
-        type: str
-      password_file:
-        description: The file on the machine that holds the user's password.
-        type: path
-      ca_file:
-        description: The certificate authority that the store's certificate must come from.
-        type: path
   users:
     description: The users.
     type: list
@@ -73,7 +61,7 @@ author: [gpu-token-pipeline]
 
 EXAMPLES = """
 - name: One user for one database
-  mongodb_users:
+  gpu_token.pipeline.mongodb_users:
     store: {username: admin, password_file: /opt/gpu-token/mongo/secrets/admin-password}
     users:
       - {name: processor, database: gpu_token, roles: [readWrite], password: "{{ mongo_processor_password }}"}

@@ -1,4 +1,4 @@
-"""What the role's modules share: one connection, and failures as one sentence."""
+"""What the mongodb_* modules share: one connection, and failures as one sentence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ try:
     from pymongo import MongoClient
     from pymongo.errors import PyMongoError
 except ImportError:
-    MongoClient = None
+    DRIVER_PRESENT = False
+else:
+    DRIVER_PRESENT = True
 
 # The password stays in its file on the machine: what asks the store need not be told it.
 STORE_ARGUMENT = {
@@ -54,16 +56,16 @@ def client_of(store: dict[str, Any], login: dict[str, str] | None = None) -> Any
     """Make a client: with a login of its own, or with the store's, if it has one."""
     if login is None and store["username"]:
         login = {"username": store["username"], "password": password_of(store), "authSource": "admin"}
-    tls = {"tls": True, "tlsCAFile": store["ca_file"]} if store["ca_file"] else {}
-    return MongoClient(
-        store["url"], serverSelectionTimeoutMS=TIMEOUT_MS, tz_aware=True, **tls, **(login or {})
-    )
+    options: dict[str, Any] = {"serverSelectionTimeoutMS": TIMEOUT_MS, "tz_aware": True, **(login or {})}
+    if store["ca_file"]:
+        options |= {"tls": True, "tlsCAFile": store["ca_file"]}
+    return MongoClient(store["url"], **options)
 
 
 @contextmanager
 def one_sentence(module: AnsibleModule) -> Iterator[dict[str, Any]]:
     """Give the store's parameters; a failure of the driver or the store ends the module with a sentence."""
-    if MongoClient is None:
+    if not DRIVER_PRESENT:
         module.fail_json(
             msg="The Python driver is missing: install the package python3-pymongo on this machine."
         )

@@ -8,8 +8,13 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.kafka_login import MECHANISM, LoginBroken, LoginRefused, login
-from ansible.module_utils.kafka_tools import TOOL_ARGUMENTS, run
+from ansible_collections.gpu_token.pipeline.plugins.module_utils.kafka_login import (
+    MECHANISM,
+    LoginBroken,
+    LoginRefused,
+    login,
+)
+from ansible_collections.gpu_token.pipeline.plugins.module_utils.kafka_tools import TOOL_ARGUMENTS, run
 
 DOCUMENTATION = """
 module: kafka_users
@@ -18,23 +23,8 @@ description:
   - Logs in as each user by SCRAM-SHA-512 over TLS, as clients do, and sets the password where it is refused.
   - Users that are not listed are left alone; without an ACL they may do nothing.
   - No password is in a command line, in a file or in what the module prints.
+extends_documentation_fragment: [gpu_token.pipeline.kafka_tools]
 options:
-  container:
-    description: Name of the broker's container.
-    type: str
-    default: kafka
-  bootstrap_server:
-    description: The broker's address as seen inside its container.
-    type: str
-    required: true
-  command_config:
-    description: File inside the container by which Kafka's tools log in.
-    type: path
-    required: true
-  bin_dir:
-    description: Where the image keeps Kafka's tools.
-    type: str
-    default: /opt/kafka/bin
   host:
     description: The broker's address as seen from the machine; its certificate must name it.
     type: str
@@ -73,7 +63,7 @@ author: [gpu-token-pipeline]
 
 EXAMPLES = """
 - name: Let the processor in
-  kafka_users:
+  gpu_token.pipeline.kafka_users:
     bootstrap_server: localhost:29092
     command_config: /etc/kafka/secrets/admin.properties
     host: 10.0.1.10

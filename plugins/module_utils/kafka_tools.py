@@ -1,4 +1,4 @@
-"""What the role's modules share: Kafka's tools inside the broker's container."""
+"""What the kafka_* modules share: Kafka's tools inside the broker's container."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.kafka_tools import TOOL_ARGUMENTS, run
+from ansible_collections.gpu_token.pipeline.plugins.module_utils.kafka_tools import TOOL_ARGUMENTS, run
 
 DOCUMENTATION = """
 module: kafka_topics
@@ -17,23 +17,8 @@ description:
   - Compares topics with a list, creates those that lack, raises partitions and alters settings.
   - Topics and settings that are not listed are left alone. Partitions are never lowered.
   - Starts one JVM when nothing is to be changed, and one more for each change.
+extends_documentation_fragment: [gpu_token.pipeline.kafka_tools]
 options:
-  container:
-    description: Name of the broker's container.
-    type: str
-    default: kafka
-  bootstrap_server:
-    description: The broker's address as seen inside its container.
-    type: str
-    required: true
-  command_config:
-    description: File inside the container by which Kafka's tools log in.
-    type: path
-    required: true
-  bin_dir:
-    description: Where the image keeps Kafka's tools.
-    type: str
-    default: /opt/kafka/bin
   topics:
     description: The topics.
     type: list
@@ -68,7 +53,7 @@ author: [gpu-token-pipeline]
 
 EXAMPLES = """
 - name: Keep events for a week
-  kafka_topics:
+  gpu_token.pipeline.kafka_topics:
     bootstrap_server: localhost:29092
     command_config: /etc/kafka/secrets/admin.properties
     topics:

@@ -33,7 +33,7 @@ author: [gpu-token-pipeline]
 
 EXAMPLES = """
 - name: Read what the volume holds
-  data_volume_info:
+  gpu_token.pipeline.data_volume_info:
     device: /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0
     mount: /srv
     file_system: xfs

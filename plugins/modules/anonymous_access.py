@@ -42,7 +42,7 @@ author: [gpu-token-pipeline]
 
 EXAMPLES = """
 - name: Ask the broker
-  anonymous_access:
+  gpu_token.pipeline.anonymous_access:
     service: kafka
     host: 10.0.1.10
     port: 9092

@@ -34,7 +34,7 @@ author: [gpu-token-pipeline]
 
 EXAMPLES = """
 - name: Read what the data directory holds
-  kafka_data_info:
+  gpu_token.pipeline.kafka_data_info:
     data_dir: /srv/kafka/data
     cluster_id_file: /srv/kafka/cluster.id
     uid: 1000
