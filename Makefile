@@ -1,10 +1,10 @@
-# Every target is one line that calls the real tool; `make` alone lists them.
+# Every target is one line that calls the real tool; `make` without a target lists them.
 #   ENV=lab|aws            which inventory (default: lab)
 #   LIMIT=<machine>        one machine;  TAGS=<tags>  part of the play;  ARGS='…'  more options for ansible-playbook
 #   TRACE=<file.csv>       what `make demo` and `make replay` send
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-# Targets build on each other's effects, in the order in which they stand.
+# Targets given together run one after the other, in the given order, because each builds on the one before.
 .NOTPARALLEL:
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export CMD
@@ -17,11 +17,11 @@ ROLES  = docker kafka mongo processor producers
 ##@ Start here
 demo: setup-lab ## lab, site.yml, a replay of real input, verification; exit 0 only if it passed
 	scripts/demo.sh "$(TRACE)"
-demo-down: setup ## remove every trace of the lab
+demo-down: setup ## take the lab down, machines and data included
 	lab down
 test: setup-lab ## everything: lint, unit, the lab, molecule of each role, the whole site
 	scripts/test.sh
-test-fast: setup lint unit ## lint and unit tests alone
+test-fast: setup lint unit ## only lint and unit tests
 
 ##@ The local lab
 lab-up: setup-lab ## bring up the machines of fleet.yml

@@ -1,1 +1,1 @@
-"""Benchmarks: this project's processor beside its peers, in one run (`make bench`, docs/performance.md)."""
+"""Benchmarks: the processor compared with its peers, in one run (`make bench`, docs/performance.md)."""

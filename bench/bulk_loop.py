@@ -23,7 +23,7 @@ Batch = dict[str, list[RawBSONDocument]]
 
 
 def main(bootstrap: str, topic_metric: str, topic_token: str, url: str, database: str, events: str) -> None:
-    """Stays until it is told to stop, as the others do."""
+    """Run until stopped by a signal, as the other systems do."""
     batches = list(_batches(bootstrap, topic_metric, topic_token, int(events)))
     client: MongoClient[RawBSONDocument] = MongoClient(url)
     for batch in batches:

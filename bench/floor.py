@@ -13,7 +13,7 @@ import msgspec
 from confluent_kafka import Consumer
 from gpu_token_contracts import GpuMetric, TokenUsage
 
-# As the processor, so that neither gains by it.
+# The same as in the processor, so that neither has an advantage.
 _BATCH_EVENTS = 1_000
 _COLLECT_AFTER_OBJECTS = 100_000
 
@@ -33,7 +33,7 @@ def main(bootstrap: str, topic_metric: str, topic_token: str) -> None:
     while True:
         records = consumer.consume(_BATCH_EVENTS, timeout=0.05)
         for record in records:
-            # Only records that are errors lack a topic or a value.
+            # Only records that are errors have no topic or value.
             event = decoders[record.topic()](record.value())  # type: ignore[index,arg-type]
             bson.encode(msgspec.to_builtins(event, builtin_types=(datetime,)))
         if records:

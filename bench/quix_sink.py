@@ -11,7 +11,7 @@ from quixstreams.sinks.community.mongodb import MongoDBSink  # type: ignore[impo
 
 
 def main(bootstrap: str, topic_metric: str, topic_token: str, url: str, database: str) -> None:
-    """Until it is told to stop."""
+    """Run until stopped by a signal."""
     parsed = parse_uri(url)
     host, port = parsed["nodelist"][0]
     application = Application(

@@ -1,4 +1,4 @@
-"""`make drill`: progress and a table on the screen, build/drill.json for others."""
+"""`make drill`: shows progress and a table, and writes build/drill.json."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lab.settings import Settings
 
 def main(
     only: Annotated[
-        list[str] | None, typer.Option(metavar="FAULT", help="Only this fault; may be given again.")
+        list[str] | None, typer.Option(metavar="FAULT", help="Only this fault; may be given several times.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed strikes at the same moments.")] = 1,
 ) -> None:
@@ -36,7 +36,7 @@ def drill(settings: Settings, names: Sequence[str], seed: int) -> bool:
     faults = choose(names)
     site = Site(settings)
     site.require_healthy()
-    # What is frozen or stopped must not stay so when the drill is ended.
+    # When the drill is stopped, a frozen or stopped service must not stay so.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     file = settings.root / "build" / "drill.json"
     file.unlink(missing_ok=True)
@@ -58,7 +58,7 @@ def drill(settings: Settings, names: Sequence[str], seed: int) -> bool:
                 f"{fault.name} {times} times: of {sent} events {lost} lost, {duplicates} twice; "
                 f"stored again within {longest} s"
             )
-    # Only now: a file of half a drill would read like a whole one.
+    # Written only now: a file of half a drill would look like that of a whole one.
     write(file, entries)
     console.print(table(entries))
     return all(entry.passed for entry in entries)

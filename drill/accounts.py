@@ -1,4 +1,4 @@
-"""The books of a drill: the numbers that were sent, and what was found of each."""
+"""Compares the numbers that were sent with those that were found."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Found:
 
     @classmethod
     def read(cls, lines: Iterable[str]) -> Found:
-        """From the lines of the count."""
+        """Read the counting scripts' output."""
         found = cls()
         for line in lines:
             what, number = line.split()
@@ -49,7 +49,7 @@ class Balance:
 
 
 def together(parts: Iterable[Sent]) -> Sent:
-    """All that was sent, around whichever fault."""
+    """All that was sent, over all faults."""
     whole = Sent()
     for part in parts:
         whole.events |= part.events
@@ -58,7 +58,7 @@ def together(parts: Iterable[Sent]) -> Sent:
 
 
 def balance(sent: Sent, found: Found) -> Balance:
-    """The books of one fault: a good event must be stored, poison must be dead-lettered, each once."""
+    """The counts of one fault: a good event must be stored, poison must be dead-lettered, each once."""
     total = len(sent.events) + len(sent.poison)
     stored = len(sent.events & found.events.keys())
     dead_lettered = len(sent.poison & found.poison.keys())

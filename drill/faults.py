@@ -23,7 +23,7 @@ POISON_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Fault:
-    """`strike` breaks one service and returns it once the outage that the drill makes is over."""
+    """`strike` breaks one service, and returns that service once the outage that the drill causes is over."""
 
     name: str
     strike: Callable[[Site, random.Random], Service]

@@ -1,4 +1,4 @@
-"""The load under which things are broken."""
+"""The load that runs while services are broken."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lab.errors import LabError
 
 _SCRIPT = Path(__file__).parent / "remote" / "send_events.py"
 _BEGIN_SECONDS = 60
-# More than the script gives the last deliveries.
+# Longer than the script waits for the last deliveries.
 _END_SECONDS = 240
 
 
 @dataclass(frozen=True)
 class Order:
-    """What to send; `events` None is until it is stopped."""
+    """What to send. If `events` is None, the load runs until it is stopped."""
 
     run: str
     per_second: float
@@ -30,14 +30,14 @@ class Order:
     events: int | None = None
 
     def arguments(self) -> list[str]:
-        """The same for the script."""
+        """The script's arguments."""
         arguments = [f"--run={self.run}", f"--per-second={self.per_second}", f"--seed={self.seed}"]
         arguments += [f"--poison-share={self.poison_share}"]
         return arguments + ([f"--events={self.events}"] if self.events else [])
 
 
 class Load:
-    """The script at work in a container of its own beside the producers."""
+    """The script, running in its own container on the producers' machine."""
 
     CONTAINER = "drill-load"
 
@@ -90,7 +90,7 @@ class Load:
             raise LabError(f"the load failed with exit status {status}: {self._last_words()}")
 
     def remove(self) -> None:
-        """Leave no container behind, whatever happened."""
+        """Remove the container, whatever happened."""
         shell.attempt(self._producers.on_machine("docker", "rm", "--force", self.CONTAINER))
 
     def _read_sent(self) -> None:

@@ -1,4 +1,4 @@
-"""What was found: build/drill.json for others, a table for the person who waits."""
+"""The results: build/drill.json, and a table for the screen."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from drill.site import Site
 # What was sent counts as lost when none of it has turned up for this long.
 _PATIENCE_SECONDS = 60
 _LOOK_SECONDS = 1
-# Load that goes on after the last recovery.
+# How long the load continues after the last recovery.
 _AFTERWARDS_SECONDS = 2
 # As fast as the producers' buffer takes them.
 _AT_ONCE = 1e9
@@ -55,7 +55,7 @@ class Drill:
     def __init__(self, site: Site, seed: int, struck: Callable[[str, int], None]) -> None:
         self._site = site
         self._seed = seed
-        # Told of each strike that is over: the fault's name and how many there were.
+        # Called after each strike with the fault's name and the number of strikes so far.
         self._struck = struck
 
     def run(self, fault: Fault | Flood) -> list[Entry]:

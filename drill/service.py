@@ -17,7 +17,7 @@ print(urllib.request.urlopen("http://127.0.0.1:8080/metrics", timeout=20).read()
 
 @dataclass(frozen=True)
 class Service:
-    """Everything is done as the machine's own root would do it."""
+    """A container and its machine; commands run as root on the machine."""
 
     settings: Settings
     machine: str
@@ -41,16 +41,16 @@ class Service:
         machines.reboot(self.settings, self.machine)
 
     def started_at(self) -> str | None:
-        """When it was started last; None while it does not run."""
+        """When the container was last started; None if it does not run."""
         state = self._inspect("{{.State.Running}} {{.State.StartedAt}}").split()
         return state[1] if state[:1] == ["true"] else None
 
     def healthy(self) -> bool:
-        """Whether its own health check passes."""
+        """Whether the container's health check passes."""
         return self._inspect("{{.State.Health.Status}}") == "healthy"
 
     def stored_events(self) -> int | None:
-        """Of a processor: how many events it has stored since its start; None if it does not say."""
+        """How many events a processor has stored since its start; None if it does not answer."""
         ask = self.on_machine("docker", "exec", self.container, "python", "-c", _READ_METRICS)
         done = shell.attempt(ask)
         return None if done.returncode else stored_events(done.stdout.decode().splitlines())

@@ -52,7 +52,7 @@ class Site:
 
     @contextmanager
     def load(self, order: Order) -> Iterator[Load]:
-        """Events under way, until the end of the block."""
+        """Send events until the end of the block."""
         load = Load(self.producers, _compose("producers", Load.CONTAINER, order.arguments()))
         try:
             yield load
@@ -60,7 +60,7 @@ class Site:
             load.remove()
 
     def count(self, run: str, since: float) -> Found:
-        """What the store and the dead-letter topics hold of a run, each asked by who may."""
+        """What the store and the dead-letter topics have of a run, read with the login that may read each."""
         lines: list[str] = []
         for service, script in ((self.processor, "list_stored"), (self.producers, "list_dead_lettered")):
             command = _compose(service.container, f"drill-{script}", [run, str(since)])
@@ -89,7 +89,7 @@ class Site:
             if now is None:
                 return False
             growing = last is not None and now > last
-            # Less than before where a processor has been started anew.
+            # A restarted processor counts from 0, so the sum may be less than before.
             last = now
             return growing
 

@@ -1,1 +1,1 @@
-"""The model of fleet.yml, the one truth about the fleet."""
+"""The model of fleet.yml, which describes the fleet."""

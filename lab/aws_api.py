@@ -1,6 +1,6 @@
 """The lab's AWS API: moto's server, with the parameters of SSM kept on disk.
 
-moto forgets everything when it ends. Machines are registered anew from the containers that exist; secrets
+moto keeps nothing when it ends. Machines are registered again from the containers that exist; secrets
 have no such second source, and others in their place would lock the services out of their own data.
 """
 
@@ -88,7 +88,7 @@ class KeptParameters:
 def main() -> None:
     """``python -m lab.aws_api PORT FILE``: serve on this computer's loopback address until told to stop."""
     port, file = int(sys.argv[1]), Path(sys.argv[2])
-    # By this name it is found again.
+    # The name by which it is found again.
     Path("/proc/self/comm").write_text(PROGRAM)
     app = KeptParameters(DomainDispatcherApplication(create_backend_app), file)
     run_simple("127.0.0.1", port, app, threaded=True, request_handler=MotoRequestHandler)

@@ -45,7 +45,7 @@ class Daemon:
             if not folder.name.isdecimal():
                 continue
             try:
-                # Children inherit the mark, hence the look at the name as well.
+                # Children inherit the mark, so the name is checked too.
                 if (folder / "comm").read_text().rstrip("\n") != self.program[:15]:
                     continue
                 environment = (folder / "environ").read_bytes().split(b"\0")
@@ -89,7 +89,7 @@ class Daemon:
             for number in (signal.SIGTERM, signal.SIGKILL):
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(process, number)
-                # Readable once it has ended, with its ports closed.
+                # Readable only once the process has ended, and then its ports are closed.
                 if select.select([process], [], [], timeout_seconds)[0]:
                     break
         finally:

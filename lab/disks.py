@@ -1,7 +1,7 @@
 """The machines' data disks: sparse files that loop devices show as block devices.
 
 A disk outlives its machine, as an EBS volume does. Its file is the only record of it. A machine is
-given a link below /dev and not the loop device itself: the kernel numbers loop devices anew after
+given a link below /dev and not the loop device itself: the kernel may number loop devices differently after
 a reboot of this computer, and /dev is empty then, so that no machine can start with another's disk.
 """
 
@@ -32,7 +32,7 @@ def ensure(settings: Settings, machine: str, size_gib: int, report: Report) -> N
     grown = _resize(file, machine, size_gib * _GIB)
     loop = _loop(file)
     if loop is None:
-        # Direct: what the machine has cached already is not cached once more, beyond its memory limit.
+        # Direct I/O: the machine caches its data already; a second cache would lie outside its memory limit.
         loop = shell.run(["losetup", "--find", "--show", "--direct-io=on", str(file)]).strip()
     elif grown:
         shell.run(["losetup", "--set-capacity", loop])
@@ -61,7 +61,7 @@ def remove_all(settings: Settings) -> None:
         remove(settings, file.stem)
     for folder in (_files(settings), _DEVICES / settings.name):
         shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # other environments have theirs in it
+        with contextlib.suppress(OSError):  # other environments have their folders in it
             folder.parent.rmdir()
 
 

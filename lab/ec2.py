@@ -36,7 +36,7 @@ DATA_DEVICE = "/dev/sdf"
 PROGRAM = "moto_server"
 """The name of the API's process."""
 START_SECONDS = 60
-# Every instance needs an image id; no one reads it.
+# Every instance needs an image id; nobody reads it.
 _IMAGE_ID = "ami-00000000000000000"
 
 
@@ -258,7 +258,7 @@ def _launch(ec2: EC2Client, subnet_id: str, labels: dict[str, str], instance: In
         InstanceType=kind,
         MinCount=1,
         MaxCount=1,
-        # The address is free again once the instance is gone: EC2's default, and not moto's.
+        # EC2's default, but not moto's: when the instance is gone, its interface and address are free again.
         NetworkInterfaces=[
             {
                 "DeviceIndex": 0,

@@ -63,7 +63,7 @@ class Environment:
         for name in [] if names else [name for name in existing if name not in roles]:
             self._remove(existing.pop(name))
         for machine in list(existing.values()):
-            # Never started, half removed, or made for a network that is gone: beyond repair.
+            # Never started, half removed, or made for a network that no longer exists: it cannot be repaired.
             if cut_off or machine.state in ("created", "dead"):
                 machines.remove(self.settings, existing.pop(machine.name).name, keep_data=True)
         missing = [name for name in wanted if name not in existing]
@@ -82,7 +82,7 @@ class Environment:
         """Remove every trace of the environment, and the engine if it is the lab's and idle."""
         preflight.require()
         if self.keys.folder.exists():
-            # It was up: what is left of it can be removed through a living engine only.
+            # It was up, so something is left that only a running engine can remove.
             self._engine()
         registry.stop(self.settings, self.report)
         ec2.stop_server(self.settings, self.report)
@@ -95,7 +95,7 @@ class Environment:
         shutil.rmtree(self.settings.state, ignore_errors=True)
         folder = self.settings.state.parent
         engine.stop_if_ours(folder, self.report)
-        with contextlib.suppress(OSError):  # other environments have theirs in it
+        with contextlib.suppress(OSError):  # other environments have their folders in it
             folder.rmdir()
 
     def stop(self, name: str) -> None:

@@ -36,7 +36,7 @@ def _acquire(folder: Path, report: Report) -> int:
         except BlockingIOError:
             report.note("another lab command is at work here: waiting for it")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # The command before may have removed the folder that was locked.
+        # The command that held the lock may have removed the folder.
         if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
             return descriptor
         os.close(descriptor)

@@ -80,7 +80,7 @@ def _machine(container: dict[str, dict[str, object]]) -> Machine:
 
 
 def create(settings: Settings, order: Order, image: str, seed: Seed) -> None:
-    """Make a machine with empty disks, but for its data disk, and start it."""
+    """Create a machine and start it. All its disks are empty, except perhaps its data disk."""
     container = settings.container(order.name)
     _remove_volumes(settings, order.name)
     for purpose in _DISKS:
@@ -143,7 +143,7 @@ def create(settings: Settings, order: Order, image: str, seed: Seed) -> None:
 
 
 def give(settings: Settings, machine: str, seed: Seed) -> None:
-    """Put the keys onto a machine."""
+    """Copy the keys to a machine."""
     shell.run(["docker", "cp", "-", f"{settings.container(machine)}:/"], stdin=seed.archive())
 
 
@@ -176,7 +176,7 @@ def remove(settings: Settings, machine: str, keep_data: bool) -> None:
 
 
 def reboot(settings: Settings, machine: str) -> None:
-    """Reboot a machine from inside; it is on its way down then."""
+    """Reboot a machine from inside. Returns while the machine is shutting down."""
     # The connection breaks with the machine, so the command's own status says nothing.
     run_in(settings, machine, "systemctl", "reboot")
 

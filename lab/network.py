@@ -15,12 +15,12 @@ from lab.settings import LABEL, Settings
 @dataclass(frozen=True)
 class _Network:
     owner: str | None
-    """The environment whose it is."""
+    """The environment to which the network belongs."""
     subnet: IPv4Network
 
 
 def require_usable(settings: Settings) -> bool:
-    """Whether the network is there already; refuses a subnet that is in use elsewhere."""
+    """Whether the network already exists; refuses a subnet that is in use elsewhere."""
     found = _inspect(settings.network)
     if found is not None:
         _require_ours(settings, found)
@@ -34,7 +34,7 @@ def require_usable(settings: Settings) -> bool:
 
 
 def ensure(settings: Settings, report: Report) -> bool:
-    """The network with the environment's subnet; True if it had to be made."""
+    """Create the network with the environment's subnet; False if it already exists."""
     if require_usable(settings):
         return False
     shell.run(

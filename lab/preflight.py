@@ -1,4 +1,4 @@
-"""What the lab needs of this computer, asked before anything is changed."""
+"""What this computer must have for the lab, checked before anything is changed."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
 def require_root() -> None:
-    """Raise a sentence for anybody but root."""
+    """Refuse to run as anybody but root."""
     if os.geteuid() != 0:
         raise LabError("the lab must run as root, since it makes machines and firewall rules: use sudo.")
 
 
 def require() -> None:
-    """Raise a sentence for the first thing that is missing."""
+    """Refuse to run if something is missing; the error names the first such thing."""
     if absent := missing_commands():
         names = ", ".join(absent)
         packages = " ".join(sorted({COMMANDS[name] for name in absent}))
@@ -94,7 +94,7 @@ def memory_control(version1: str, version2: str) -> bool:
 
 
 def overlap(subnet: IPv4Network, routes: list[dict[str, str]], own_interface: str) -> str | None:
-    """The route (``ip -j route``) of another interface that the subnet would cut across, in words."""
+    """The route (``ip -j route``) of another interface that overlaps the subnet, in words."""
     for route in routes:
         destination, interface = route.get("dst", "default"), route.get("dev", "")
         if destination == "default" or interface == own_interface:
@@ -105,7 +105,7 @@ def overlap(subnet: IPv4Network, routes: list[dict[str, str]], own_interface: st
 
 
 def _load(module: str) -> bool:
-    """Load a kernel module; a kernel without modules has no modprobe either."""
+    """Load a kernel module; False if that fails or there is no modprobe."""
     return shutil.which("modprobe") is not None and shell.succeeds(["modprobe", module])
 
 

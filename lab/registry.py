@@ -16,7 +16,7 @@ START_SECONDS = 30
 
 
 def ensure(settings: Settings, report: Report) -> None:
-    """A registry that answers at the address by which the machines know it."""
+    """Have a registry that answers at the address that the machines use."""
     server = _daemon(settings)
     config = settings.state / "registry.yml"
     text = configuration(settings)

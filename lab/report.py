@@ -1,4 +1,4 @@
-"""What the lab tells its user while it works."""
+"""What the lab prints while it works."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 TABLE_WIDTH = 110
-"""Characters; a narrower terminal wraps lines, rather than losing half of a name."""
+"""Characters. A narrower terminal wraps lines instead of cutting names."""
 
 
 def table_console() -> Console:
@@ -33,11 +33,11 @@ class Report:
         self._console.print(f"[green]+[/] {escape(text)}", soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """Something worth knowing that changed nothing."""
+        """Information about something that changed nothing."""
         self._console.print(f"[dim]·[/] {escape(text)}", soft_wrap=True)
 
     def outcome(self, text: str) -> None:
-        """The last line: what was reached, with how many changes, in what time."""
+        """The last line: the outcome, how many changes, how long it took."""
         plural = "" if self._changes == 1 else "s"
         changes = f"{self._changes} change{plural}" if self._changes else "nothing to change"
         self.note(f"{text}: {changes}, {time.monotonic() - self._begun:.1f} s")

@@ -1,4 +1,4 @@
-"""Running a command: its output, or one sentence with what it said."""
+"""Runs a command: returns its output, or raises one sentence with what it printed."""
 
 from __future__ import annotations
 

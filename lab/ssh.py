@@ -1,4 +1,4 @@
-"""SSH: the operator's key, each machine's host key, and the options that hold them together."""
+"""SSH: the operator's key, each machine's host key, and the options that use them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REFUSALS = (b"Permission denied", b"Host key verification failed")
 
 
 class Answer(Enum):
-    """What a machine says to the operator's key."""
+    """A machine's answer to the operator's key."""
 
     WELCOME = "lets in"
     REFUSED = "does not know the key, or has another one itself"
@@ -48,12 +48,12 @@ class Keys:
         return path.read_text(), public
 
     def forget(self, machine: str) -> None:
-        """Drop a machine's host key; the next one of that name gets its own."""
+        """Remove a machine's host key; the next machine of that name gets a new one."""
         self._host(machine).unlink(missing_ok=True)
         self._host(machine).with_suffix(".pub").unlink(missing_ok=True)
 
     def write_known_hosts(self, machines: Mapping[str, IPv4Address]) -> None:
-        """Write every machine's host key under its address."""
+        """Write the known_hosts file: every machine's address and host key."""
         lines = [f"{address} {self.host_key(name)[1]}" for name, address in sorted(machines.items())]
         self.known_hosts.write_text("".join(f"{line}\n" for line in lines))
 

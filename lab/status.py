@@ -24,7 +24,7 @@ _MEMORY_FILES = (
 
 @dataclass(frozen=True)
 class Row:
-    """A machine's line; what cannot be told is None."""
+    """A machine's line; what is not known is None."""
 
     machine: Machine
     instance_id: str | None

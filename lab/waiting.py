@@ -1,4 +1,4 @@
-"""Waiting for something to come true, with one sentence if it does not."""
+"""Waits for a condition; raises one sentence if it does not hold in time."""
 
 from __future__ import annotations
 

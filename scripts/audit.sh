@@ -5,14 +5,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# In an environment of its own, since its dependencies are not the project's.
+# pip-audit runs in its own environment, since its dependencies are not the project's.
 PIP_AUDIT="pip-audit==2.10.1"
 audit() { uv tool run --quiet --from "$PIP_AUDIT" pip-audit --progress-spinner off --disable-pip "$@"; }
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# pip-audit takes silence for "no vulnerabilities": the service must first report a release that is known to have some.
+# pip-audit takes no answer for "no vulnerabilities": the service must first report a release that is known to have some.
 echo 'django==3.0' > "$work/known.txt"
 audit --no-deps --cache-dir "$work/cache" --format json -r "$work/known.txt" > "$work/known.json" 2> "$work/said" ||
   true # 1 is the answer that is hoped for

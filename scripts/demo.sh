@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The main job, end to end: scripts/demo.sh [TRACE.csv]
-# Brings up the lab, converges it, replays a trace and demands its exact totals.
+# Starts the lab, runs site.yml, replays a trace and requires its exact totals.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 trace=${1:-}
@@ -15,7 +15,7 @@ if [ -z "$trace" ]; then
 fi
 [ -r "$trace" ] || { echo "TRACE $trace cannot be read: give the path of a CSV file." >&2; exit 2; }
 
-# The totals are counted here, apart from the code under test.
+# The totals are counted here, independently of the code under test.
 read -r rows prompt completion < <(awk -F, 'NR > 1 {n++; p += $2; c += $3} END {printf "%d %d %d\n", n, p, c}' "$trace")
 
 say "Lab: machines of fleet.yml, an EC2 API, an image registry"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What differs from what the repository says: scripts/drift.sh lab|aws
-# Exit 0: nothing; 2: something; 1: it could not be told. (make itself ends with 2 whichever it was.)
+# Exit 0: nothing; 2: something; 1: it could not be determined. (make itself exits with 2 in both of the latter cases.)
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 environment=${1:-lab} drift=0

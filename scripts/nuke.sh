@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Forgets everything local: caches, tools, Terraform's working files and state. Asks first; refuses while the state
-# still holds machines, since nothing would remember them.
+# still has machines, since nothing else knows about them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ -e terraform/terraform.tfstate ] && grep -q '"type":' terraform/terraform.tfstate; then

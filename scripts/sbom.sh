@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What each app is made of, our own packages included, as CycloneDX: scripts/sbom.sh [FOLDER]
+# Lists what each app is made of, this project's packages included, as CycloneDX: scripts/sbom.sh [FOLDER]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

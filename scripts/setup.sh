@@ -31,7 +31,7 @@ if [ "${1:-tools}" = lab ]; then
 fi
 
 if [ "${#missing[@]}" -gt 0 ]; then
-  # trixie ships the client apart from the engine
+  # trixie has the client in a package of its own
   if [[ " ${missing[*]} " == *" docker.io "* ]] && apt-cache show docker-cli >/dev/null 2>&1; then
     missing+=(docker-cli)
   fi
@@ -42,7 +42,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
   fi
   echo "setup: installing $packages"
   apt-get update -qq
-  # shellcheck disable=SC2086 # one word a package
+  # shellcheck disable=SC2086 # split into one word for each package
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
 fi
 

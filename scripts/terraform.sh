@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Terraform in its folder, told who may log in: scripts/terraform.sh plan|apply|destroy …
+# Runs Terraform in its folder with the operator's address: scripts/terraform.sh plan|apply|destroy …
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cidrs=$(python3 terraform/allowed_cidrs.py)

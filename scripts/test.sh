@@ -39,11 +39,11 @@ done
 part "molecule destroy" molecule destroy -s producers
 wait
 
-# pytest's skipped tests with their reasons, and tools that this machine does not have
+# pytest's skipped tests with their reasons, and tools that this computer does not have
 printf '\nLeft out:\n'
 cat "$results"/*.log | grep -E '^(SKIPPED|left out:|not audited:)' | sort -u | grep . || echo nothing
 
-# what failed stands here once more: between the two lanes' lines it is hard to find
+# failures are repeated here: between the lines of both lanes they are hard to find
 if grep -q ' FAILED ' "$results/outcomes"; then
   printf '\nFailed:\n'
   cat "$results"/*.log | grep -E '^(FAILED|ERROR) |^E  |^fatal:' | cut -c 1-600 | head -60

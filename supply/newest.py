@@ -1,4 +1,4 @@
-"""Asks each source for the newest version of what is pinned; ``NotAsked`` where it does not answer."""
+"""Asks each source for the newest version of what is pinned; raises ``NotAsked`` if it does not answer."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def jars(pins: Sequence[Pin]) -> dict[str, str]:
              f"-Dversions.outputFile={answer}", "-Dversions.logOutput=false",
              f"-Dmaven.version.ignore={_PRERELEASES}"]
         )  # fmt: skip
-        # Maven goes on without an answer, as if nothing were newer.
+        # Without an answer, Maven continues as if nothing were newer.
         if "Could not transfer metadata" in said:
             raise NotAsked("Maven could not reach its repository")
         return {pin.name: pin.version for pin in pins} | dict(_UPDATE.findall(answer.read_text()))
@@ -99,7 +99,7 @@ def providers(pins: Sequence[Pin], registry: str = TERRAFORM_REGISTRY) -> dict[s
 
 
 def newest_tag(tag: str, tags: Sequence[str]) -> str:
-    """The tag that differs from ``tag`` in its numbers alone and has the highest."""
+    """The tag with the highest numbers, among those that differ from ``tag`` only in their numbers."""
     shape = re.compile(r"\d+".join(map(re.escape, re.split(r"\d+", tag))))
     return max((other for other in (*tags, tag) if shape.fullmatch(other)), key=_number)
 
@@ -132,8 +132,8 @@ def _silent(host: str, error: Exception) -> NotAsked:
 
 
 def _run(command: Sequence[str], text: str = "") -> str:
-    """What the command says, its complaints included."""
-    # Offline, uv would answer from what it has.
+    """What the command prints, including its errors."""
+    # When offline, uv would answer from its cache.
     environment = {**os.environ, "UV_OFFLINE": "false"}
     try:
         done = subprocess.run(

@@ -18,7 +18,7 @@ Source = tuple[list[Pin], Callable[[Sequence[Pin]], dict[str, str]]]
 
 
 def sources(root: Path) -> list[Source]:
-    """What is pinned, and who knows what is newer."""
+    """The pinned versions, each with the function that finds newer ones."""
     return [
         *(([image], newest.images) for image in pins.images(root)),
         (pins.jars(root), newest.jars),

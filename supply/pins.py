@@ -1,4 +1,4 @@
-"""Every pinned version, with the file in which it stands."""
+"""Every pinned version, with the file that pins it."""
 
 from __future__ import annotations
 

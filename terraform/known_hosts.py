@@ -3,7 +3,7 @@
 
 The keys come from the consoles, where cloud-init writes them at the first boot: by way of
 AWS's API, not of the network that SSH is to be protected from. Needs terraform's state and
-the AWS CLI; standard library alone.
+the AWS CLI; standard library only.
 
     python3 terraform/known_hosts.py [SECONDS] >> ~/.ssh/known_hosts
 

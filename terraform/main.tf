@@ -1,4 +1,4 @@
-# Bare machines, their network and nothing else: everything on them is Ansible's.
+# Bare machines and their network, nothing else: Ansible installs everything on them.
 
 provider "aws" {
   region  = var.aws_region
@@ -13,7 +13,7 @@ locals {
   fleet = yamldecode(file("${path.module}/${var.fleet_file}"))
   name  = "${local.fleet.project}-${var.environment}"
 
-  # The inventory selects by Project and Environment, so the user's tags come first and cannot win.
+  # The inventory selects by Project and Environment. The user's tags come first, so they cannot override these two.
   tags = merge(var.tags, {
     Project     = local.fleet.project
     Environment = var.environment

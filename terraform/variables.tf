@@ -1,5 +1,5 @@
-# What stands in fleet.yml (project, networks, roles, sizes, flows) has no variable here:
-# one truth. These are the things that only the person who deploys can know.
+# What fleet.yml defines (project, networks, roles, sizes, flows) has no variable here. These are the things that only
+# the person who deploys can know.
 
 ################################################################################
 # Access

@@ -29,7 +29,7 @@ Headers = dict[str, str | bytes | None]
 
 BUFFER_EVENTS = 100_000
 FLUSH_SECONDS = 180
-# How often it catches up with its rate, and prints.
+# How often the script sends what is due, and prints.
 TICK_SECONDS = 0.02
 
 # Changes to an event that its topic must refuse; a change to None leaves the field out.
@@ -43,7 +43,7 @@ CHANGES: dict[str, Fields] = {
     "missing field": {"gpu_index": None},
     "unknown version": {"schema_version": 2},
 }
-# What is no event at all.
+# Values that are not events at all.
 VALUES: dict[str, Callable[[bytes], bytes | None]] = {
     "invalid UTF-8": lambda value: value.replace(b"drill", b"\xff\xfe"),
     "invalid JSON": lambda value: value[:-1],
@@ -82,7 +82,7 @@ def event(run: str, number: int) -> TokenUsage | GpuMetric:
 
 
 def poison(value: bytes, kind: str) -> bytes | None:
-    """An event's bytes spoiled in one way."""
+    """An event's bytes, made invalid in one way."""
     if kind in VALUES:
         return VALUES[kind](value)
     fields: Fields = json.loads(value) | CHANGES[kind]
@@ -131,7 +131,7 @@ class NumberedEvents:
         print("poison" if spoiled else "event", number)
 
     def serve(self) -> None:
-        """Take delivery reports, and let the drill know of what was sent."""
+        """Handle delivery reports, and tell the drill what was sent."""
         self._producer.poll(0)
         sys.stdout.flush()
 

@@ -59,7 +59,7 @@ class Builder:
             context.write_tar(tar, context.entries(recipe.folder) + context.entries(prepared))
             arguments = {**recipe.settings, **({"BASE_IMAGE": parent} if parent else {})}
             with self._step(f"{recipe.name}: building"):
-                # The classic builder is in every engine; BuildKit needs a plugin that Debian 12 lacks.
+                # Every engine has the classic builder; BuildKit needs a plugin that Debian 12 does not have.
                 # Its own layer cache must not be used: it would keep old packages under a new hash.
                 run(
                     [

@@ -1,4 +1,4 @@
-"""Asks a registry what it has of an image, over HTTP alone: no engine is needed."""
+"""Asks a registry what it has of an image, over HTTP only: no engine is needed."""
 
 import json
 import re
@@ -22,7 +22,7 @@ def is_served(reference: str, timeout_seconds: float) -> bool:
         with _ask("HEAD", parse(reference).manifest_url, timeout_seconds) as answer:
             return bool(answer.status == 200)
     except (OSError, ValueError):
-        # URLError and HTTPError are OSErrors; a proxy's page in the place of JSON is a ValueError.
+        # URLError and HTTPError are OSErrors; a proxy's page instead of JSON is a ValueError.
         return False
 
 

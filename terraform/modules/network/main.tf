@@ -1,5 +1,5 @@
 ################################################################################
-# Zone: one that offers every instance type
+# The zone: one that offers every instance type
 ################################################################################
 
 # Local and wavelength zones answer too, and must be opted into: leave them out.
@@ -48,7 +48,7 @@ resource "aws_vpc" "this" {
   tags = merge(var.tags, { Name = var.name })
 }
 
-# The default group would let every machine in it talk to every other: take its rules away.
+# The default group would let every machine in it reach every other: remove its rules.
 resource "aws_default_security_group" "closed" {
   vpc_id = aws_vpc.this.id
 
@@ -62,8 +62,8 @@ resource "aws_subnet" "machines" {
   cidr_block        = var.subnet_cidr
   availability_zone = local.zone
 
-  # Here and not on the instance, where a stopped machine's lost address would read as a change
-  # that replaces it.
+  # Set here and not on the instance: there, an address that was lost at a stop would look like a change that replaces
+  # the machine.
   map_public_ip_on_launch = var.public_subnet
 
   tags = merge(var.tags, { Name = "${var.name}-machines" })
@@ -174,6 +174,6 @@ resource "aws_nat_gateway" "this" {
 
   tags = merge(var.tags, { Name = var.name })
 
-  # The gateway has no way out until its own route stands.
+  # The gateway reaches nothing until its route exists.
   depends_on = [aws_route.nat_out]
 }

@@ -1,6 +1,6 @@
 locals {
-  # One entry a pair of role and source. The key says what the rule allows, so that
-  # it stays when machines, flows or operators are added.
+  # One entry for each pair of role and source. The key says what the rule allows, so that adding machines, flows or
+  # operators changes no existing rule.
   pairs = flatten([
     for flow in var.flows : [
       for to in(flow.to == "all" ? var.roles : [flow.to]) : [
