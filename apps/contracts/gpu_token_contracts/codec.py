@@ -82,7 +82,7 @@ def _no_event(value: bytes | None) -> InvalidEvent:
 
 
 def _keep_extras(event_type: type[EventT], body: bytes, error: Exception) -> EventT:
-    """Decode again, unknown fields aside, if they were all that was wrong."""
+    """Decode again without unknown fields, if they were all that was wrong."""
     if not str(error).startswith(_UNKNOWN_FIELD):
         raise explain(error, body) from error
     try:

@@ -1,4 +1,4 @@
-"""Says why an event was refused. Runs on refused events alone, so it may take its time."""
+"""Says why an event was refused. Runs only on refused events, so it need not be fast."""
 
 import json
 import re
@@ -19,7 +19,7 @@ class _NotFiniteError(ValueError):
 
 
 def explain(error: Exception, body: bytes) -> InvalidEvent:
-    """The refusal that a decoding error of `body` amounts to."""
+    """The refusal for a decoding error of `body`."""
     try:
         body.decode()
     except UnicodeDecodeError as utf8_error:
@@ -33,7 +33,7 @@ def explain(error: Exception, body: bytes) -> InvalidEvent:
 
 
 def check_extras(extras: dict[str, Any]) -> None:
-    """Refuse fields that could never be stored, lest they stop the store later."""
+    """Refuse fields that could never be stored, so that they do not stop the store later."""
     for name, field in extras.items():
         _check_extra(name, name, field, depth=1)
 

@@ -17,12 +17,12 @@ class Reason(StrEnum):
     BAD_TIMESTAMP = "bad_timestamp"
     BAD_EXTRA = "bad_extra"
     UNKNOWN_VERSION = "unknown_version"
-    # The event is good by this contract, yet the store will never take it.
+    # The contract accepts the event, but the store never will.
     STORE_REFUSED = "store_refused"
 
 
 class InvalidEvent(ValueError):
-    """An event that no retry can make acceptable."""
+    """An event that can never be accepted, however often it is tried."""
 
     def __init__(self, reason_code: Reason, message: str) -> None:
         super().__init__(message)

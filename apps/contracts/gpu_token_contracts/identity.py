@@ -1,4 +1,4 @@
-"""Who an event, a GPU and a partition key are."""
+"""The identities of events and GPUs, and the partition keys."""
 
 from gpu_token_contracts.events import GpuMetric, TokenUsage
 
@@ -11,9 +11,9 @@ def position(topic: str, partition: int, offset: int) -> str:
 
 
 def gpu_identity(metric: GpuMetric) -> str:
-    """A GPU's name for itself: its uuid, else host, index and model name.
+    """What identifies a GPU: its uuid, or host, index and model name if it has none.
 
-    Host and index alone do not tell GPUs apart: hosts have reported two GPUs as index 0.
+    Host and index do not suffice: hosts have reported two GPUs with index 0.
     """
     return metric.uuid or f"{metric.host or _UNKNOWN_HOST}/{metric.gpu_index}/{metric.name or ''}"
 

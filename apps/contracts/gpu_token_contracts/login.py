@@ -12,7 +12,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Who asks, by which password, and by which authority the server is known."""
+    """The user, the password, and the authority that signed the server's certificate."""
 
     username: str
     password: str = field(repr=False)
@@ -20,7 +20,7 @@ class Login:
 
 
 def read_secret(variable: str, path: str, holds: str) -> str:
-    """The one line of the file that a variable names."""
+    """The only line of the file that a variable names."""
     remedy = f"give the path of a file that holds {holds}"
     try:
         secret = Path(path).read_text(encoding="ascii").strip()
@@ -35,7 +35,7 @@ def read_secret(variable: str, path: str, holds: str) -> str:
 def read_login(
     service: str, username: str | None, password_file: str | None, ca_file: str | None
 ) -> Login | None:
-    """What `<service>_USERNAME`, `_PASSWORD_FILE` and `_CA_FILE` say; None if none of them is set."""
+    """Read `<service>_USERNAME`, `_PASSWORD_FILE` and `_CA_FILE`; None if none of them is set."""
     given = {
         f"{service}_USERNAME": username,
         f"{service}_PASSWORD_FILE": password_file,
@@ -56,7 +56,7 @@ def read_login(
 
 
 def kafka_security(username: str | None, password_file: str | None, ca_file: str | None) -> dict[str, str]:
-    """librdkafka's settings, without the address; empty for a Kafka that is asked in plain text."""
+    """librdkafka's settings, without the address; empty for a Kafka without TLS and logins."""
     login = read_login("KAFKA", username, password_file, ca_file)
     if login is None:
         return {}
@@ -77,10 +77,10 @@ def kafka_security_in(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def explain_kafka(error_name: str, text: str) -> str:
-    """A client's error as a sentence that names the remedy, where it is one of login or of TLS."""
+    """A client's error. If login or TLS failed, the sentence also names the remedy."""
     if error_name == "_AUTHENTICATION":
         return f"Kafka refuses the login, check KAFKA_USERNAME and KAFKA_PASSWORD_FILE ({text})"
-    # librdkafka may meet a refused certificate while it reads, and then calls it an error of transport.
+    # If the certificate is refused while librdkafka reads, it reports a transport error.
     if error_name == "_SSL" or "certificate verify failed" in text:
         return f"Kafka's certificate is not accepted, check KAFKA_CA_FILE and KAFKA_BOOTSTRAP ({text})"
     return text
@@ -90,7 +90,7 @@ def _check_authority(variable: str, path: str) -> None:
     try:
         ssl.create_default_context(cafile=path)
     except OSError as error:
-        # What OpenSSL says of a file without a certificate names neither.
+        # For a file without a certificate, OpenSSL's message names neither the file nor the problem.
         reason = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
         raise SettingsError(
             f"{variable} is {path!r}, which cannot be used ({reason}): give the path of a PEM file "

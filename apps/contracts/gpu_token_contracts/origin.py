@@ -1,4 +1,4 @@
-"""Where an event stood first. Resent from a dead-letter topic it has a new place, but the same identity."""
+"""An event's first position: a resent dead letter has a new position but the same identity."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -10,7 +10,7 @@ _MAX_DIGITS = 18
 
 
 class Origin(NamedTuple):
-    """A place in Kafka."""
+    """A position in Kafka."""
 
     topic: str
     partition: int
@@ -32,7 +32,7 @@ def origin_headers(origin: Origin) -> list[tuple[str, bytes]]:
 
 
 def origin_in(headers: Iterable[tuple[str, bytes | None]]) -> Origin | None:
-    """The place that the headers name; None if they do not, or not in full."""
+    """The position that the headers name; None if they name none, or only a part of it."""
     named = dict(headers)
     topic = named.get(DlqHeader.SOURCE_TOPIC)
     partition = _number(named.get(DlqHeader.SOURCE_PARTITION))
@@ -43,7 +43,7 @@ def origin_in(headers: Iterable[tuple[str, bytes | None]]) -> Origin | None:
 
 
 def resent_from(topic: str, headers: Iterable[tuple[str, bytes | None]]) -> Origin | None:
-    """Where an event of `topic` stood before it was resent; None for an event that never was.
+    """The position of an event of `topic` before it was resent; None for one that was not resent.
 
     Headers that name another topic are not ours: an event is resent to where it came from.
     """

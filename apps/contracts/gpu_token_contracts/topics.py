@@ -31,7 +31,7 @@ class DlqHeader(StrEnum):
     SOURCE_TOPIC = "dlq.source_topic"
     SOURCE_PARTITION = "dlq.source_partition"
     SOURCE_OFFSET = "dlq.source_offset"
-    # Instead of a value that is too large even for the dead-letter topic; it still stands at its source.
+    # Replaces a value that is too large even for the dead-letter topic. The value is still at its source.
     VALUE_OMITTED_BYTES = "dlq.value_omitted_bytes"
 
 

@@ -1,4 +1,4 @@
-"""`python -m gpu_token_processor`: reads until it is told to stop."""
+"""`python -m gpu_token_processor`: runs until it is stopped by a signal."""
 
 import gc
 import logging
@@ -16,7 +16,7 @@ _BAD_SETTINGS = 2
 # Batches of documents live too briefly to be worth looking at; at Python's own threshold of
 # some hundred objects, looking took a quarter of all processor time.
 _COLLECT_AFTER_OBJECTS = 100_000
-# Fewer are answered at once (api/limits.py); an idle one holds little.
+# Fewer requests are answered at once (api/limits.py); an idle thread takes little memory.
 _HTTP_CONNECTIONS = 500
 
 
@@ -30,7 +30,7 @@ def main() -> int:
         return _BAD_SETTINGS
     gc.set_threshold(_COLLECT_AFTER_OBJECTS)
     _log(settings)
-    # Uvicorn turns SIGTERM into an orderly end, which stops the service, and raises it again after.
+    # On SIGTERM Uvicorn shuts down cleanly, which stops the service, and then raises the signal again.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         service.app(),

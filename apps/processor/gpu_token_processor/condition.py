@@ -1,4 +1,4 @@
-"""How the processor is: judged from what its threads and probes say."""
+"""The processor's health, judged from the state of its threads and probes."""
 
 import time
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ from gpu_token_processor.pipeline.state import ConsumerState, Phase
 
 # Polls come several times a second, whatever the store does.
 _LONGEST_SILENCE_SECONDS = 60.0
-# A write that is tried again for a moment is no reason to call for help.
+# A write that is retried for a moment is not yet a problem.
 _LONGEST_WRITE_FAILURE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Reasons are sentences; none means well."""
+    """Reasons are sentences; no reason means healthy."""
 
-    # Only starting the process anew would help.
+    # Only a restart of the process would help.
     dead_reasons: tuple[str, ...]
-    # It does not do its work now.
+    # The processor does not do its work now.
     unready_reasons: tuple[str, ...]
 
 

@@ -155,12 +155,12 @@ class _Clip:
 
 @dataclass(slots=True)
 class Shares:
-    """The GPUs' cost, shared among what they served."""
+    """The GPUs' cost, divided among what they served."""
 
     model_usd: dict[str, float]
     # Of GPUs that served no token.
     idle_usd: float
-    # Tokens that each GPU alone served; GPUs that usage events cannot tell apart are left out.
+    # Tokens that each GPU served. GPUs that usage events cannot tell apart are left out.
     gpu_tokens: dict[str, int]
 
 

@@ -1,4 +1,4 @@
-"""From an event to the document that stands for it."""
+"""Turns an event into the document that is stored."""
 
 from datetime import datetime
 from typing import Any
@@ -30,7 +30,7 @@ def document(event: GpuMetric | TokenUsage, topic: str, partition: int, offset: 
 
 
 def _keep_extras(stored: Document, extras: dict[str, Any]) -> None:
-    """Unknown fields beside the known ones; those whose name is taken go under `extras`."""
+    """Adds unknown fields next to the known ones; those whose name is taken go under `extras`."""
     taken: Document = {}
     for name, value in extras.items():
         if name in RESERVED or name.startswith("$"):

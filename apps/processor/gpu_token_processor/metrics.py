@@ -48,7 +48,7 @@ class Metrics:
         )
         self.restarts = Counter(
             "gpu_token_consumer_restarts",
-            "Times the consumer failed and was started anew.",
+            "Times the consumer failed and was started again.",
             registry=registry,
         )
         self.batch_events = Histogram(
@@ -75,7 +75,7 @@ class Metrics:
         registry.register(self.store_delay)
 
     def report_lag(self, lags: Callable[[], Lags]) -> None:
-        """Ask `lags` at each scrape."""
+        """Call `lags` at each scrape."""
         self.registry.register(_LagCollector(lags))
 
 
@@ -86,7 +86,7 @@ class BulkHistogram(Collector):
         self._name = name
         self._documentation = documentation
         self._bounds = tuple(bounds)
-        # Observations at or below each bound, cumulated as Prometheus shows them; the last is all.
+        # Observations at or below each bound, cumulative as in Prometheus; the last one counts all.
         self._cumulated = [0] * (len(self._bounds) + 1)
         self._sum = 0.0
         self._lock = Lock()

@@ -1,4 +1,4 @@
-"""Asks Kafka and MongoDB every few seconds whether they are there."""
+"""Checks every few seconds whether Kafka and MongoDB answer."""
 
 import logging
 import threading
@@ -11,19 +11,19 @@ from gpu_token_processor.store.failures import brief
 log = logging.getLogger(__name__)
 
 _INTERVAL_SECONDS = 2.0
-# An answer this old is no answer.
+# An answer this old counts as none.
 _FRESH_SECONDS = 15.0
 
 
 @dataclass(slots=True)
 class Probe:
-    """One question and what came of it last."""
+    """One question, and its latest answer."""
 
     name: str
     # Raises when the answer is no; its message is the reason.
     ask: Callable[[], None]
     failure: str | None = "not asked yet"
-    # Of the latest failure, so that the log says each kind once and not each try.
+    # The latest failure, so that the log names each kind once and not each attempt.
     kind: type[Exception] | None = None
     # Monotonic seconds.
     last_success: float | None = None
@@ -44,7 +44,7 @@ class Probe:
 
     @property
     def problem(self) -> str | None:
-        """Why it must be taken as absent, or None."""
+        """Why the service must be considered absent, or None."""
         if self.failure is not None:
             return f"{self.name}: {self.failure}"
         if self.last_success is None or time.monotonic() - self.last_success > _FRESH_SECONDS:

@@ -1,4 +1,4 @@
-"""All parts of one processor, and their beginning and end."""
+"""Starts and stops all parts of one processor."""
 
 import logging
 import time
@@ -37,7 +37,7 @@ _METADATA_SECONDS = 2.0
 
 
 class Service:
-    """Made in a moment, whether Kafka and MongoDB are there or not; only bad settings can prevent it."""
+    """Takes only a moment, even if Kafka and MongoDB do not answer; fails only on bad settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._token = read_token(settings)
@@ -88,22 +88,22 @@ class Service:
         self._supervisor.start()
 
     def stop(self) -> None:
-        """Finish and commit what is in hand."""
+        """Finish and commit the batches that have been read."""
         started = time.monotonic()
         self._monitor.stop()
         in_time = self._supervisor.stop(self._stop_seconds)
         log.info("stopped %s after %.1f s", "in order" if in_time else "in haste", time.monotonic() - started)
 
     def live(self) -> HealthAnswer:
-        """Whether starting anew would help."""
+        """Whether a restart would help."""
         return _answer(self._condition().dead_reasons)
 
     def ready(self) -> HealthAnswer:
-        """Whether it does its work."""
+        """Whether the processor does its work."""
         return _answer(self._condition().unready_reasons)
 
     def health(self) -> FullHealthAnswer:
-        """The same, with what each part says."""
+        """The same, with the state of each part."""
         state = self._state
         silence_seconds = seconds_since_poll(state)
         return FullHealthAnswer(
@@ -136,7 +136,7 @@ class KafkaAbsentError(ConnectionError):
 
 
 class MissingTopicError(LookupError):
-    """Kafka answers, yet a topic that the processor reads is not there."""
+    """Kafka answers, but a topic that the processor reads does not exist."""
 
 
 def kafka_probe(client: AdminClient, errors: ErrorLog, topics: Sequence[str]) -> Probe:
@@ -146,7 +146,7 @@ def kafka_probe(client: AdminClient, errors: ErrorLog, topics: Sequence[str]) ->
         try:
             known = client.list_topics(timeout=_METADATA_SECONDS).topics
         except KafkaException as error:
-            # It says no more than "Broker transport failure"; the callback, which this serves, is told why.
+            # The exception gives no reason; the callback, which poll() calls, gets one.
             client.poll(0)
             raise KafkaAbsentError(errors.cause or error.args[0].str()) from error
         missing = [topic for topic in topics if topic not in known]

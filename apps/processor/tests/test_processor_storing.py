@@ -75,13 +75,13 @@ def test_an_unavailable_store_is_not_the_documents_fault() -> None:
     assert store_writes(store, "token_usage", batch).stored == 3
 
 
-def test_a_topic_made_anew_does_not_lose_its_events_silently() -> None:
+def test_a_topic_created_again_does_not_lose_its_events_silently() -> None:
     store = FakeStore()
     store_writes(store, "token_usage", writes(record(usage(), 0)))
     outcome = store_writes(store, "token_usage", writes(record(usage(prompt_tokens=7), 0)))
     assert outcome.duplicates == 0
     assert [refusal.reason for refusal in outcome.refusals] == ["store_refused"]
-    assert "the topic was made anew" in outcome.refusals[0].message
+    assert "the topic was created again" in outcome.refusals[0].message
 
 
 def test_microseconds_and_extras_do_not_make_a_redelivery_look_new() -> None:

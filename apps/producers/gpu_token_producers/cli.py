@@ -50,14 +50,14 @@ Username = Annotated[
     str | None, typer.Option(envvar="KAFKA_USERNAME", help="Kafka's user. Default: plain text, no login.")
 ]
 PasswordFile = Annotated[
-    str | None, typer.Option(envvar="KAFKA_PASSWORD_FILE", help="File that holds the user's password.")
+    str | None, typer.Option(envvar="KAFKA_PASSWORD_FILE", help="File with the user's password.")
 ]
 CaFile = Annotated[
-    str | None, typer.Option(envvar="KAFKA_CA_FILE", help="PEM file of the authority that Kafka is known by.")
+    str | None, typer.Option(envvar="KAFKA_CA_FILE", help="PEM file of Kafka's certificate authority.")
 ]
 TopicMetric = Annotated[str, typer.Option(envvar="TOPIC_METRIC", help="Topic of GPU metrics.")]
 TopicToken = Annotated[str, typer.Option(envvar="TOPIC_TOKEN", help="Topic of token usage.")]
-GpuSeedFile = Annotated[Path, typer.Option(envvar="GPU_SEED", help="JSON file of the GPUs to speak for.")]
+GpuSeedFile = Annotated[Path, typer.Option(envvar="GPU_SEED", help="JSON file of the GPUs.")]
 Host = Annotated[str, typer.Option(envvar="PRODUCER_HOST", callback=_fits, help="Host that the events name.")]
 RunName = Annotated[
     str | None, typer.Option(help="Name of the run in the report and, when generating, in event ids.")
@@ -106,7 +106,7 @@ def generate(
     finish_seconds: FinishSeconds = 300,
     stop_seconds: StopSeconds = 8,
 ) -> None:
-    """Send seeded pairs of one GPU metric and one token usage, until stopped or told enough."""
+    """Send seeded pairs of one GPU metric and one token usage, until stopped or a limit is reached."""
     rate = 1 / sleep_seconds if pairs_per_second is None else pairs_per_second
     if rate == 0 and count is not None:
         raise typer.BadParameter("a rate of 0 never reaches a count: give a rate or no count")
@@ -136,7 +136,7 @@ def replay(
     trace: Annotated[Path, typer.Argument(help="CSV with TIMESTAMP, ContextTokens, GeneratedTokens.")],
     bootstrap: Bootstrap,
     speed: Annotated[
-        float, typer.Option(min=0, help="Times as fast as the trace; 0 is as fast as possible.")
+        float, typer.Option(min=0, help="How many times faster than the trace; 0 is as fast as possible.")
     ] = 1,
     metrics_interval_seconds: Annotated[
         float, typer.Option(min=0.1, help="Event time between readings of each GPU.")
@@ -197,7 +197,7 @@ def replay(
 def resend_dead_letters(
     bootstrap: Bootstrap,
     reason: Annotated[
-        list[str] | None, typer.Option(help="Letters of this reason alone; may be given again.")
+        list[str] | None, typer.Option(help="Only letters of this reason; may be given several times.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count them, send nothing.")] = False,
     username: Username = None,

@@ -1,4 +1,4 @@
-"""What became of the events that were handed to Kafka's client."""
+"""Counts of the events that were given to Kafka's client."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class TopicCount:
-    """What became of the events of one topic."""
+    """Counts of one topic's events."""
 
     sent: int = 0
     delivered: int = 0

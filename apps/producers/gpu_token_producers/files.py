@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Writes files in one step."""
 
 import os
 import tempfile

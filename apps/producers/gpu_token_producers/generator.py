@@ -10,7 +10,7 @@ from gpu_token_contracts import GpuMetric, TokenUsage
 from gpu_token_producers.gpus import GpuSeed
 from gpu_token_producers.telemetry import gpu_metric
 
-# What the pipeline has seen of its users' requests.
+# Typical of the requests that this pipeline has seen.
 _PROMPT_TOKENS = (256, 2048)
 _COMPLETION_TOKENS = (64, 512)
 _LATENCY_MS = (100, 800)
@@ -26,7 +26,7 @@ def pairs(
     model: str,
     now: Callable[[], datetime],
 ) -> Iterator[tuple[GpuMetric, TokenUsage]]:
-    """Pairs without end, the GPUs in turn. The values follow from the seed, the ids from the run."""
+    """Endless pairs, GPU by GPU. The values follow from the seed, the ids from the run."""
     draw = random.Random(seed)
     for number, gpu in zip(count(1), cycle(gpus)):
         ts = now()

@@ -1,4 +1,4 @@
-"""The GPUs that a producer speaks for."""
+"""The GPUs whose readings a producer sends."""
 
 from pathlib import Path
 

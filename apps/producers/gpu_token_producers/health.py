@@ -1,4 +1,4 @@
-"""`python -m gpu_token_producers.health`: exit 0 when deliveries go on, else 1 with a sentence."""
+"""`python -m gpu_token_producers.health`: exit 0 while deliveries continue, else 1 with a sentence."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ _DEFAULT_STALL_SECONDS = 30.0
 
 
 def problem(path: Path, now: float, stall_seconds: float) -> str | None:
-    """What is wrong with the producer whose heartbeat stands at `path`; None if nothing is."""
+    """What is wrong with the producer whose heartbeat file is `path`; None if nothing is."""
     try:
         beat = msgspec.json.decode(path.read_bytes(), type=Heartbeat)
     except FileNotFoundError:

@@ -27,7 +27,7 @@ class Heartbeat(msgspec.Struct, kw_only=True):
 
 
 def heartbeat_path() -> Path:
-    """Where the heartbeat stands: HEALTH_FILE, else in the folder for temporary files."""
+    """The heartbeat's file: HEALTH_FILE, or one in the folder for temporary files."""
     return Path(os.environ.get("HEALTH_FILE") or Path(tempfile.gettempdir()) / "gpu-token-producers.json")
 
 
@@ -60,6 +60,6 @@ class HeartbeatWriter:
         if now >= self._next_write:
             self._next_write = now + _WRITE_SECONDS
             state.written_at = now
-            # One that cannot be written grows stale, and the health check says so.
+            # If the file cannot be written it grows old, and the health check reports that.
             with suppress(OSError):
                 write_atomically(self._path, msgspec.json.encode(state))

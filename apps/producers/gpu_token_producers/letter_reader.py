@@ -1,4 +1,4 @@
-"""Dead letters go back to the topics that they came from, once what refused them is mended.
+"""Reads dead letters so that they can be sent again, once the cause of their refusal is fixed.
 
 Each keeps its key, its value, its own headers and the place where it stood first, by which the
 processor knows it again: resent twice, it counts once.
@@ -30,12 +30,12 @@ class Letter(msgspec.Struct, frozen=True):
     value: bytes | None
     headers: Headers
     reason: str
-    # Its value was too large for the dead-letter topic; it still stands at its source.
+    # The value was too large for the dead-letter topic; it is still at its source.
     omitted: bool
 
 
 def letter(message: Message) -> Letter | None:
-    """The dead letter in a record; None if it is none."""
+    """The dead letter in a record; None if the record is not one."""
     headers: list[tuple[str, bytes | None]] = list(message.headers() or [])  # type: ignore[arg-type]
     origin = origin_in(headers)
     named = dict(headers)
@@ -78,13 +78,13 @@ class LetterReader:
         self._next: dict[tuple[str, int], int] = {}
 
     def batches(self, topics: Sequence[str]) -> Iterator[list[Message]]:
-        """Letters in the order in which they came; `commit` belongs to those handed out so far."""
+        """Letters in the order in which they arrived. `commit` commits those returned so far."""
         try:
             ends = {}
             starts = []
             for partition in self._partitions(topics):
                 low, high = self._consumer.get_watermark_offsets(partition, timeout=_ANSWER_SECONDS)
-                # Before the low end if that has moved on, beyond the high end if the topic was made anew.
+                # Before the low end if that has moved on, beyond the high end if the topic was created again.
                 start = partition.offset if low <= partition.offset <= high else low
                 if start < high:
                     ends[partition.topic, partition.partition] = high
@@ -96,7 +96,7 @@ class LetterReader:
             raise ProducerError(f"The dead-letter topics cannot be read: {error.args[0].str()}.") from error
 
     def commit(self) -> None:
-        """Remember that all letters handed out so far are dealt with."""
+        """Commit: all letters returned so far are done."""
         offsets = [TopicPartition(*partition, offset) for partition, offset in self._next.items()]
         if not offsets:
             return
@@ -109,7 +109,7 @@ class LetterReader:
             ) from error
 
     def close(self) -> None:
-        """Let go of Kafka."""
+        """Close the consumer."""
         self._consumer.close()
 
     def _partitions(self, topics: Sequence[str]) -> list[TopicPartition]:

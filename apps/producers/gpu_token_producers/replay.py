@@ -15,8 +15,8 @@ from gpu_token_producers.gpus import GpuSeed
 from gpu_token_producers.telemetry import gpu_metric
 from gpu_token_producers.trace import BrokenRow, TraceRow, read_trace
 
-# A longer silence of the trace is a gap in telemetry too: one absurd row must not make
-# millions of readings.
+# A longer silence in the trace becomes a gap in the readings too, so that one absurd row does not
+# cause millions of readings.
 _MAX_IDLE_TICKS = 10_000
 _REPEAT_GAP = timedelta(seconds=1)
 
@@ -35,7 +35,7 @@ class ReplayPlan:
 
 
 def estimated_latency_ms(prompt_tokens: int, completion_tokens: int) -> int:
-    """Latency in ms that the trace does not hold: 100 + prompt / 20 + 2 * completion.
+    """Latency in ms, which the trace does not have: 100 + prompt / 20 + 2 * completion.
 
     A stand-in of the right order, and the same at every replay; it is no measurement.
     """
@@ -107,7 +107,7 @@ class _Telemetry:
             yield from self._readings(self._next)
 
     def served(self, gpu: GpuSeed, latency_ms: int) -> None:
-        """Take note of a request's time on a GPU."""
+        """Add a request's time to its GPU."""
         self._busy_ms[gpu.uuid] += latency_ms
 
     def _readings(self, ts: datetime) -> Iterator[GpuMetric]:

@@ -1,4 +1,4 @@
-"""What a run sent, for those who compare it with what was stored."""
+"""What a run sent, to be compared with what was stored."""
 
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +10,7 @@ from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.files import write_atomically
 from gpu_token_producers.trace import BrokenRow
 
-# A file that is broken throughout must not make a report without end.
+# A file in which every row is broken must not make an endless report.
 _MAX_LISTED_ROWS = 1_000
 
 

@@ -1,4 +1,4 @@
-"""One run: events go out, counts come back, the report is written whatever happens."""
+"""One run: sends events, counts deliveries, and writes the report whatever happens."""
 
 import sys
 import time
@@ -17,7 +17,7 @@ from gpu_token_producers.sender import Sender
 from gpu_token_producers.stop import StopRequest
 from gpu_token_producers.trace import BrokenRow
 
-# A pair this late was held up by a full buffer; catching up would crowd the events that follow.
+# A pair this late was delayed by a full buffer. Catching up would send too many events at once.
 _MAX_LAG_SECONDS = 1.0
 # The report lists more of them.
 _SHOWN_ROWS = 10
@@ -52,7 +52,7 @@ class Run:
         self._report = report
         self._report_path = report_path
         if report_path is not None:
-            # An unfinished report takes the place of an earlier run's before anything is sent.
+            # Before anything is sent, an unfinished report replaces that of an earlier run.
             report.write(report_path)
         self.stop = StopRequest()
         self.stop.listen()

@@ -1,4 +1,4 @@
-"""Sends to Kafka without losing, and counts what became of every event."""
+"""Sends to Kafka without losing events, and counts the outcome of each."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ from gpu_token_producers.counts import Observer, TopicCount, Totals
 from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.stop import StopRequest
 
-# A wait is cut into slices, so that a signal is noticed and the heartbeat goes on.
+# Waits are cut into slices, so that a signal is noticed and the heartbeat continues.
 _SLICE_SECONDS = 0.2
 _TICK_SECONDS = 0.5
 _SENDS_BETWEEN_POLLS = 500
@@ -23,20 +23,20 @@ Headers = list[tuple[str, bytes | None]]
 
 
 def kafka_config(bootstrap: str, buffer_events: int) -> dict[str, str | int | float | bool]:
-    """librdkafka settings: nothing is given up while the process lives."""
+    """librdkafka settings: no event is given up while the process runs."""
     return {
         "bootstrap.servers": bootstrap,
         "client.id": "gpu-token-producers",
         "acks": "all",
         "enable.idempotence": True,
-        # 0 is never: an outage of any length ends in delivery, or in the count of the unflushed at the stop.
+        # 0 means never: after any outage events are delivered, or counted as unflushed at the stop.
         "delivery.timeout.ms": 0,
         "queue.buffering.max.messages": buffer_events,
         "queue.buffering.max.kbytes": 65_536,
         "message.max.bytes": _MAX_MESSAGE_BYTES,
         "linger.ms": 20,
         "compression.type": "lz4",
-        # Java's choice of partition, so that producers of both kinds agree on a key's place.
+        # Java's partitioner, so that both kinds of producers choose the same partition for a key.
         "partitioner": "murmur2_random",
         "reconnect.backoff.max.ms": 2_000,
         # Critical only: it would log each of many attempts to connect; Sender says it once.
@@ -77,7 +77,7 @@ class Sender:
         self._producer = Producer(config)
 
     def wait_for_topics(self, topics: Iterable[str], wait_seconds: float) -> None:
-        """Return once Kafka answers and has the topics; raise ProducerError at the deadline."""
+        """Wait until Kafka answers and has the topics; raise ProducerError at the deadline."""
         deadline = time.monotonic() + wait_seconds
         wanted = set(topics)
         problem = "did not answer"
@@ -105,7 +105,7 @@ class Sender:
     def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None = None
     ) -> bool:
-        """Hand one event to the buffer; False if a stop was asked for before there was room."""
+        """Put one event into the buffer; False if a stop was requested before there was room."""
         report = self._reports.get(topic) or self._register(topic)
         while True:
             if self._fatal:
@@ -120,7 +120,7 @@ class Sender:
             except KafkaException as error:
                 if error.args[0].code() != KafkaError._FATAL:
                     raise ProducerError(f"Kafka's client refuses an event for {topic}: {error}.") from error
-                # Which one, polling tells.
+                # poll() reports which error it is.
                 self._poll(0)
                 self._fatal = self._fatal or error.args[0].str()
         self._counts[topic].sent += 1
@@ -130,7 +130,7 @@ class Sender:
         return True
 
     def pause(self, seconds: float) -> None:
-        """Wait, serving delivery reports, until the time is over or a stop is asked for."""
+        """Wait and handle delivery reports, until the time is over or a stop is requested."""
         self.pause_until(time.monotonic() + seconds)
 
     def pause_until(self, moment: float) -> None:
@@ -142,7 +142,7 @@ class Sender:
             self._poll(min(left, _SLICE_SECONDS))
 
     def drain(self, finish_seconds: float, stop_seconds: float) -> int:
-        """Wait until all is reported, less long once a stop is asked for; the number left over."""
+        """Wait until all events are reported, less long after a stop. Returns how many are left."""
         begun = time.monotonic()
         stopping_since = begun if self._stop.requested else None
         while self._serve(self._producer.flush, _SLICE_SECONDS) > 0:

@@ -73,7 +73,7 @@ def parse_row(row: int, body: bytes) -> TraceRow:
     """One line without its end; raises ValueError with a sentence if it is broken."""
     cells = body.split(b",")
     if len(cells) != len(HEADER):
-        raise ValueError(f"It has {len(cells)} columns in the place of {len(HEADER)}.")
+        raise ValueError(f"It has {len(cells)} columns instead of {len(HEADER)}.")
     return TraceRow(
         row, _parse_ts(cells[0]), _parse_tokens(HEADER[1], cells[1]), _parse_tokens(HEADER[2], cells[2])
     )
@@ -90,7 +90,7 @@ def _check_header(path: Path, line: bytes) -> None:
 def _parse_ts(cell: bytes) -> datetime:
     text = cell.strip().decode("ascii", "replace")
     try:
-        # fromisoformat alone would take dates without a time, week dates and more.
+        # fromisoformat would also accept dates without a time, week dates and more.
         if len(text) < 19 or text[4] != "-" or text[7] != "-" or text[10] not in " T" or text[13] != ":":
             raise ValueError
         ts = datetime.fromisoformat(text)
@@ -110,7 +110,7 @@ def _parse_ts(cell: bytes) -> datetime:
 
 def _parse_tokens(name: str, cell: bytes) -> int:
     digits = cell.strip()
-    # int() alone would take signs, underscores and the digits of other scripts.
+    # int() would also accept signs, underscores and the digits of other scripts.
     if not digits.isdigit() or len(digits) > len(str(MAX_TOKENS)) or int(digits) > MAX_TOKENS:
         raise ValueError(f"{name} is {_shown(cell)}, not a whole number from 0 to {MAX_TOKENS}.")
     return int(digits)

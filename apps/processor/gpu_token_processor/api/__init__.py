@@ -1,1 +1,1 @@
-"""HTTP: reads from MongoDB and says how the processor is."""
+"""HTTP: answers from MongoDB, and the processor's health."""

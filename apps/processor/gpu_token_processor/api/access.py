@@ -1,4 +1,4 @@
-"""Who may ask: by a bearer token, all that is not open to everybody in reach."""
+"""Access: every path needs a bearer token, unless it is open to everybody."""
 
 import hmac
 import logging
@@ -14,7 +14,7 @@ from gpu_token_processor.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
-# The page holds no data: it asks for the token, and fetches with it.
+# The page contains no data: it asks for the token and uses it to fetch the data.
 OPEN_PATHS = frozenset({"/", "/health", "/health/live", "/health/ready", "/metrics"})
 
 # RFC 6750's alphabet, so that it fits the header; shorter ones could be guessed.
@@ -40,7 +40,7 @@ def read_token(settings: Settings) -> str | None:
 
 
 class Access:
-    """ASGI middleware; a path that is not named as open is closed, whether it exists or not."""
+    """ASGI middleware; a path that is not listed as open needs the token, whether it exists or not."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app

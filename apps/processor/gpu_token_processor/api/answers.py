@@ -1,4 +1,4 @@
-"""Questions to answers: what MongoDB holds, put into the shapes of the API."""
+"""Computes the API's answers from what MongoDB has."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -47,7 +47,7 @@ class Asked(NamedTuple):
 
 
 class Answers:
-    """Everything is computed from the store, so that any number of processors answer alike."""
+    """Computes everything from the store, so that all processors give the same answers."""
 
     def __init__(
         self,

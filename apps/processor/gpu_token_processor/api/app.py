@@ -39,11 +39,11 @@ from gpu_token_processor.api.parameters import (
 from gpu_token_processor.metrics import Metrics
 from gpu_token_processor.store.reads import Selection
 
-# Long enough to bear many dashboards, short enough to be called now.
+# Long enough to serve many dashboards, short enough to count as current.
 _CACHE_SECONDS = 1.0
-# MongoDB is told, too, so that it ends what nobody waits for any more.
+# MongoDB is given the same limit, so that it cancels queries that nobody waits for any more.
 _ANSWER_SECONDS = 30.0
-# An absent store is known sooner than that.
+# A store that does not answer is noticed sooner than that.
 _STORE_SECONDS = 3.0
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -63,14 +63,14 @@ class Parts:
     live: Callable[[], HealthAnswer]
     ready: Callable[[], HealthAnswer]
     health: Callable[[], FullHealthAnswer]
-    # None: everybody may ask.
+    # None: no token is needed.
     token: str | None
     requests_per_second: float
     lifespan: Lifespan = field(default=_no_lifespan)
 
 
 def create_app(parts: Parts) -> ASGIApp:
-    """The application; it serves whether Kafka and MongoDB are there or not."""
+    """The application; it also runs while Kafka or MongoDB are not there."""
     app = FastAPI(
         title="GPU and token cost",
         version=VERSION,
@@ -81,7 +81,7 @@ def create_app(parts: Parts) -> ASGIApp:
         redoc_url=None,
     )
     problems.install(app)
-    # The last one added is the outermost: whatever the others refuse is measured.
+    # The last one added is the outermost, so it also measures what the others refuse.
     if parts.token is not None:
         app.add_middleware(Access, token=parts.token)
     app.add_middleware(Limits, requests_per_second=parts.requests_per_second)
@@ -90,27 +90,27 @@ def create_app(parts: Parts) -> ASGIApp:
     app.include_router(_data_routes(parts.answers))
     app.include_router(_page_routes(parts))
     openapi.install(app, by_token=parts.token is not None)
-    # Around all of FastAPI, whose own answer to an unexpected error passes every middleware by.
+    # Wraps FastAPI as a whole, because its answer to an unexpected error bypasses every middleware.
     return SecurityHeaders(app)
 
 
 def _health_routes(parts: Parts) -> APIRouter:
     router = APIRouter(tags=["health"])
 
-    # Async, so that health never waits for a thread that a slow query holds.
+    # Async, so that health never waits for a thread that is busy with a slow query.
     @router.get("/health", response_model=FullHealthAnswer, responses={503: {"model": FullHealthAnswer}})
     async def health(_: Annotated[NoParameters, Query()]) -> JSONResponse:
-        """Every part and every reason; 503 while it does not do its work."""
+        """The state of every part, with reasons; 503 while the processor does not do its work."""
         return _by_status(parts.health())
 
     @router.get("/health/live", response_model=HealthAnswer, responses={503: {"model": HealthAnswer}})
     async def live(_: Annotated[NoParameters, Query()]) -> JSONResponse:
-        """503 when only starting the processor anew would help."""
+        """503 when only a restart of the processor would help."""
         return _by_status(parts.live())
 
     @router.get("/health/ready", response_model=HealthAnswer, responses={503: {"model": HealthAnswer}})
     async def ready(_: Annotated[NoParameters, Query()]) -> JSONResponse:
-        """503 while it does not do its work."""
+        """503 while the processor does not do its work."""
         return _by_status(parts.ready())
 
     return router
@@ -121,24 +121,24 @@ def _by_status(answer: HealthAnswer) -> JSONResponse:
 
 
 async def _deadline() -> AsyncIterator[None]:
-    """For all that MongoDB is asked for one answer; async, so that the thread of the route inherits it."""
+    """Sets the time limit of one answer's queries. Async, so that the route's thread inherits it."""
     with pymongo.timeout(_ANSWER_SECONDS):
         yield
 
 
 def _data_routes(answers: Answers) -> APIRouter:
     def store_answers() -> None:
-        # A deadline of its own: within the answer's, the driver would look for a server that long.
+        # Its own deadline: with the answer's, the driver would look for a server for that long.
         with pymongo.timeout(_STORE_SECONDS):
             answers.require_store()
 
     router = APIRouter(tags=["data"], dependencies=[Depends(store_answers), Depends(_deadline)])
     cache = Cache(_CACHE_SECONDS)
 
-    # Not async: each runs in a thread of its own while MongoDB answers.
+    # Not async: each request runs in its own thread while MongoDB answers.
     @router.get("/gpu/info")
     def gpu_info(query: Annotated[GpuParameters, Query()]) -> GpuInfoAnswer:
-        """The latest metric of each GPU; an empty list before the first."""
+        """The latest metric of each GPU; an empty list if there is none yet."""
         return answers.gpus(query.host, query.name, query.limit, query.cursor)
 
     @router.get("/usage")

@@ -1,4 +1,4 @@
-"""Answers that are asked for again within a second are not computed again."""
+"""Caches answers for a second."""
 
 import threading
 import time
@@ -24,7 +24,7 @@ class Cache:
         self._entries: dict[Hashable, _Entry] = {}
 
     def get(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """The kept answer, or that of `compute`, whose errors are not kept."""
+        """The cached answer, or a new one from `compute`. Errors are not cached."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:

@@ -18,7 +18,7 @@ _HEADERS = {
 
 
 class SecurityHeaders:
-    """ASGI middleware; a header that the answer has already stays."""
+    """ASGI middleware; a header that the answer already has is kept."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

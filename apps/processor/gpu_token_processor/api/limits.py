@@ -1,4 +1,4 @@
-"""How much may be asked: bytes of a request, requests of one address, requests at once."""
+"""Limits: bytes of a request, requests from one address, requests at the same time."""
 
 import logging
 import math
@@ -13,9 +13,9 @@ from gpu_token_processor.api.models import Problem
 
 log = logging.getLogger(__name__)
 
-# Request line and headers; questions of all parameters take a quarter of it.
+# Request line and headers. A request with all parameters takes a quarter of this.
 HEAD_BYTES = 8_192
-# So much of the rate may come at once: a dashboard asks for five things in the same moment.
+# How many requests may come at once: a dashboard sends five at the same moment.
 _BURST_SECONDS = 5
 _MAX_AT_ONCE = 100
 _MAX_ADDRESSES = 10_000
@@ -23,7 +23,7 @@ _NOTE_SECONDS = 10
 
 
 class RateLimit:
-    """A token bucket for each address, kept as the one moment at which it would be full again."""
+    """A token bucket for each address, stored as the moment at which it would be full again."""
 
     def __init__(self, requests_per_second: float, now: Callable[[], float] = time.monotonic) -> None:
         self._interval_seconds = 1 / requests_per_second
@@ -31,14 +31,14 @@ class RateLimit:
         self._full_at: dict[str, float] = {}
 
     def wait_seconds(self, address: str) -> float:
-        """0 for a request that may pass, which then counts; else how long until the next one may."""
+        """Count a request and return 0 if it may pass; otherwise return the seconds until one may."""
         now = self._now()
         full_at = max(self._full_at.pop(address, now), now) + self._interval_seconds
         wait = full_at - now - _BURST_SECONDS
         if wait > 0:
             self._full_at[address] = full_at - self._interval_seconds
             return wait
-        # Put last, so that the first is the one that was silent for longest.
+        # Moved to the end, so that the first address is the one that was silent for longest.
         self._full_at[address] = full_at
         if len(self._full_at) > _MAX_ADDRESSES:
             del self._full_at[next(iter(self._full_at))]
@@ -74,7 +74,7 @@ class Limits:
             detail = "This address asks too often: wait as long as Retry-After says."
             problem = Problem(title="Too Many Requests", status=429, detail=detail)
             await problems.response(problem, {"Retry-After": str(math.ceil(wait))})(scope, receive, send)
-        # Health is answered at once, and must be told even then.
+        # Health checks are quick, and must be answered even then.
         elif self._at_once >= _MAX_AT_ONCE and not scope["path"].startswith("/health"):
             detail = f"{_MAX_AT_ONCE} requests are being answered already: try again."
             problem = Problem(title="Too many requests at once", status=503, detail=detail)
@@ -87,7 +87,7 @@ class Limits:
                 self._at_once -= 1
 
     def _note(self, address: str) -> None:
-        # Metrics count every one; a flood must not fill the log as well.
+        # The metrics count every refusal; a flood must not fill the log too.
         now = time.monotonic()
         if now - self._noted_at >= _NOTE_SECONDS:
             self._noted_at = now

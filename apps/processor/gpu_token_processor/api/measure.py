@@ -6,7 +6,7 @@ from typing import Any
 from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Paths that no route has; one label, lest a scanner fill the metrics.
+# One label for all paths without a route, so that a scanner cannot fill the metrics.
 _UNKNOWN_ROUTE = "unknown"
 
 

@@ -24,7 +24,7 @@ class Window(Answer):
 
 
 class Tokens(Answer):
-    """Tokens and the usage events that named them."""
+    """Tokens, and how many usage events reported them."""
 
     events: int
     prompt_tokens: int
@@ -118,7 +118,7 @@ class ThroughputAnswer(Answer):
 
 
 class Source(BaseModel):
-    """Where in Kafka an event stood."""
+    """An event's position in Kafka."""
 
     topic: str | None = None
     partition: int | None = None
@@ -181,14 +181,14 @@ class ConsumerHealth(Answer):
 
 
 class HealthAnswer(Answer):
-    """How the processor is; every reason is a sentence."""
+    """The processor's health; every reason is a sentence."""
 
     status: Literal["ok", "unhealthy"]
     reasons: list[str]
 
 
 class FullHealthAnswer(HealthAnswer):
-    """The same with what each part says."""
+    """The same, with the state of each part."""
 
     version: str
     consumer: ConsumerHealth
@@ -215,7 +215,7 @@ class Problem(Answer):
 
 
 def plain(value: Any) -> Any:
-    """A stored value as JSON has it; what JSON has not becomes text."""
+    """A stored value in JSON; types that JSON does not have become text."""
     if isinstance(value, dict):
         return {str(name): plain(inner) for name, inner in value.items()}
     if isinstance(value, list):

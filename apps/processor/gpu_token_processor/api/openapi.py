@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's, with problems in the place of its own error shape, and examples."""
+"""The OpenAPI document: FastAPI's, with problem details instead of FastAPI's errors, and with examples."""
 
 from typing import Any
 

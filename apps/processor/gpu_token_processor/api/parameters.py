@@ -1,4 +1,4 @@
-"""Query parameters. Unknown ones are refused, so that a typing error is no silent answer."""
+"""Query parameters. Unknown ones are refused, so that a misspelt one is not silently ignored."""
 
 import re
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ _BOUNDS = TimeBounds()
 
 
 def parse_time(text: Any) -> datetime:
-    """RFC 3339 to UTC; times before or after all events are moved to where events may lie."""
+    """RFC 3339 to UTC; times out of range become the first or last time that an event may have."""
     match = _RFC3339.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise ValueError("must be a time with zone, such as 2026-01-01T12:00:00Z")
@@ -39,7 +39,7 @@ Time = Annotated[
 ]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_LENGTH)]
 GpuIndex = Annotated[int, Field(ge=0, le=MAX_GPU_INDEX)]
-Model = Annotated[Text | None, Field(description="events of this model alone", examples=["llama-3-70b"])]
+Model = Annotated[Text | None, Field(description="only events of this model", examples=["llama-3-70b"])]
 Limit = Annotated[int, Field(ge=1, le=1000, description="items of a page", examples=[100])]
 
 
@@ -52,8 +52,8 @@ class RangeParameters(_Parameters):
 
     start: Time | None = Field(None, description="events from this time on")
     end: Time | None = Field(None, description="events before this time")
-    host: Text | None = Field(None, description="events of this host alone", examples=["gpu-a"])
-    gpu_index: GpuIndex | None = Field(None, description="events of GPUs of this index alone", examples=[0])
+    host: Text | None = Field(None, description="only events of this host", examples=["gpu-a"])
+    gpu_index: GpuIndex | None = Field(None, description="only events of GPUs with this index", examples=[0])
 
 
 class UsageParameters(RangeParameters):
@@ -75,8 +75,8 @@ class ThroughputParameters(RangeParameters):
 class GpuParameters(_Parameters):
     """GPUs of one host or name, page by page."""
 
-    host: Text | None = Field(None, description="GPUs of this host alone", examples=["gpu-a"])
-    name: Text | None = Field(None, description="GPUs of this name alone", examples=["RTX 3090"])
+    host: Text | None = Field(None, description="only GPUs of this host", examples=["gpu-a"])
+    name: Text | None = Field(None, description="only GPUs with this name", examples=["RTX 3090"])
     limit: Limit = 100
     cursor: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
         None, description="`next_cursor` of the page before", examples=["gpu-a/0/RTX 3090"]
@@ -84,4 +84,4 @@ class GpuParameters(_Parameters):
 
 
 class NoParameters(_Parameters):
-    """None at all."""
+    """No parameters."""

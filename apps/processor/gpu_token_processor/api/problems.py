@@ -1,4 +1,4 @@
-"""Every error as application/problem+json, without a word of what is inside."""
+"""Every error as application/problem+json, without internal details."""
 
 import logging
 from collections.abc import Mapping
@@ -28,14 +28,14 @@ def install(app: FastAPI) -> None:
 
 
 def response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """The answer that is this problem."""
+    """The HTTP response for a problem."""
     return Response(
         problem.model_dump_json(), problem.status, headers=dict(headers or {}), media_type=MEDIA_TYPE
     )
 
 
 def client(scope: Scope) -> str:
-    """The address that asks."""
+    """The client's address."""
     return str(scope["client"][0]) if scope.get("client") else "unknown"
 
 

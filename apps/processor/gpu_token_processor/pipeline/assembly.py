@@ -20,7 +20,7 @@ from gpu_token_processor.store.contract import EventStore
 
 
 class DataPath:
-    """Each run is one life of the consumer, with nothing left over from the last."""
+    """Each run makes a new consumer, with nothing left over from the last one."""
 
     def __init__(
         self,

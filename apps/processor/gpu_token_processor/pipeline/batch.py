@@ -1,4 +1,4 @@
-"""What passes from step to step."""
+"""What the steps of the pipeline pass on to each other."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -7,7 +7,7 @@ from confluent_kafka import Message
 
 from gpu_token_processor.documents import Document
 
-# Generic in the client's stubs alone.
+# Generic only in the client's type stubs.
 if TYPE_CHECKING:
     Record = Message[bytes, bytes]
 else:
@@ -41,7 +41,7 @@ class Batch:
 
     writes: dict[str, Writes] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
-    # Dead letters, by their `_id` among the notes, that were resent and are accepted now.
+    # Dead letters that were resent and are accepted now, by the `_id` of their notes.
     resent: list[str] = field(default_factory=list)
     # Offset to commit for each partition once all of the batch is safe.
     next_offsets: dict[Partition, int] = field(default_factory=dict)

@@ -36,7 +36,7 @@ class DeadLetterSink(Protocol):
     """Where refused events go."""
 
     def send(self, refusals: Sequence[Refusal]) -> None:
-        """Returns once all are acknowledged; raises DeadLettersUndelivered otherwise."""
+        """Send the letters and wait until all are acknowledged; raises DeadLettersUndelivered otherwise."""
         ...
 
     def sent_since(self, moment: datetime, topics: Collection[str]) -> set[str]:
@@ -60,7 +60,7 @@ class DeadLetterTopics:
             "enable.idempotence": True,
             "acks": "all",
             "linger.ms": 5,
-            # What its topic took only compressed must fit into the dead-letter topic too.
+            # A value that its topic accepted only compressed must fit into the dead-letter topic too.
             "compression.type": "lz4",
             "message.timeout.ms": int(_DELIVERY_SECONDS * 1000),
             "message.max.bytes": _MAX_MESSAGE_BYTES,
@@ -154,7 +154,7 @@ def _record_headers(record: Record) -> list[tuple[str, bytes | None]]:
 
 
 def _origin(record: Record) -> Origin:
-    """Where it stood first: a resent event that is refused again is the same dead letter."""
+    """The event's first position: a resent event that is refused again is the same dead letter."""
     topic = str(record.topic())
     return resent_from(topic, _record_headers(record)) or Origin(
         topic, record.partition() or 0, record.offset() or 0
@@ -177,7 +177,7 @@ def dead_letter(
     known = {
         key: note for key, note in store.find(DEAD_LETTERS, list(notes)).items() if _same(note, notes[key])
     }
-    # Notes had no mark once, and were written after the sending.
+    # Earlier versions wrote notes after sending, without a mark.
     doubtful = {key: note for key, note in known.items() if not note.get("sent", True)}
     sent = known.keys() - doubtful.keys()
     unmarked = notes.keys() - sent

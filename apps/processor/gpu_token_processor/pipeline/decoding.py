@@ -23,7 +23,7 @@ class _Target(NamedTuple):
     decode: Decode
     documents: list[Document]
     records: list[Record]
-    # The last offset seen of each partition.
+    # The last offset seen in each partition.
     offsets: dict[int, int]
 
 

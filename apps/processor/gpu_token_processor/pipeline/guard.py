@@ -1,4 +1,4 @@
-"""Stops the processor when so much is refused that the fault is unlikely to lie in the events."""
+"""Stops the processor when so much is refused that the fault is probably not in the events."""
 
 from collections import deque
 from collections.abc import Collection

@@ -12,9 +12,9 @@ from gpu_token_processor.settings import Settings
 # Syslog's level.
 _CRITICAL = 2
 _REPEAT_SECONDS = 60.0
-# Other processors take over this long after one has died without a word.
+# Other processors take over this long after one has died without leaving the group.
 _SESSION_SECONDS = 10
-# Upper bound of one poll round; writes are waited for elsewhere, so it is never near.
+# Upper bound of one poll round. Writes are waited for elsewhere, so a round is always much shorter.
 _MAX_POLL_SECONDS = 300
 # For each partition; the machine has 1 GiB in all.
 _PREFETCH_KIB = 8_192
@@ -26,12 +26,12 @@ class ErrorLog:
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
         self._logged: dict[str, float] = {}
-        # The latest that says why a broker is not reached.
+        # The latest error that says why a broker cannot be reached.
         self.cause: str | None = None
 
     def __call__(self, error: KafkaError) -> None:
         """The client's error callback."""
-        # Without the milliseconds of the attempt, which make every message another.
+        # Without the attempt's milliseconds, which make every message different.
         text = explain_kafka(error.name(), error.str().split(" (after ", 1)[0])
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
             self.cause = text
@@ -43,12 +43,12 @@ class ErrorLog:
 
 
 def ends_client(error: KafkaError) -> bool:
-    """Whether the client that met this error can do nothing more, and another must take its place."""
+    """Whether the client is of no use after this error and must be replaced."""
     return error.fatal() or error.code() == KafkaError._FATAL
 
 
 def quiet(on_error: Callable[[KafkaError], None]) -> dict[str, object]:
-    """Settings of a client whose errors are told by callback alone, and not logged by itself too."""
+    """Settings of a client that reports errors only to its callback, and does not log them too."""
     return {"error_cb": on_error, "log_level": _CRITICAL}
 
 
@@ -59,7 +59,7 @@ def connection(settings: Settings) -> dict[str, object]:
 
 
 def consumer_config(settings: Settings, on_error: Callable[[KafkaError], None]) -> dict[str, object]:
-    """Commits are ours alone to make; see ledger.py."""
+    """The consumer's settings. Only the poller commits; see ledger.py."""
     config: dict[str, object] = {
         **connection(settings),
         "group.id": settings.consumer_group,
@@ -71,7 +71,7 @@ def consumer_config(settings: Settings, on_error: Callable[[KafkaError], None]) 
         "heartbeat.interval.ms": _SESSION_SECONDS * 1000 // 4,
         "max.poll.interval.ms": _MAX_POLL_SECONDS * 1000,
         "queued.max.messages.kbytes": _PREFETCH_KIB,
-        # Topics may be made after the processor has started.
+        # Topics may be created after the processor has started.
         "topic.metadata.refresh.interval.ms": 10_000,
         "allow.auto.create.topics": False,
         "reconnect.backoff.max.ms": 2_000,

@@ -1,4 +1,4 @@
-"""Which offsets may be committed: those of stored records, on partitions that are still ours."""
+"""Which offsets may be committed: those of stored records, on partitions that are still assigned."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,7 +6,7 @@ from gpu_token_processor.pipeline.batch import Partition
 
 
 class Ledger:
-    """Offsets are the next to read, as Kafka commits them. Belongs to the consumer's thread alone."""
+    """Offsets are the next to read, as Kafka commits them. Used only by the consumer's thread."""
 
     def __init__(self) -> None:
         self._stored: dict[Partition, int | None] = {}
@@ -14,17 +14,17 @@ class Ledger:
 
     @property
     def partitions(self) -> tuple[Partition, ...]:
-        """Partitions that are ours."""
+        """The assigned partitions."""
         return tuple(self._stored)
 
     def assign(self, partitions: Iterable[Partition]) -> None:
-        """These are ours from now on; nothing of them is stored yet."""
+        """These partitions are assigned from now on; nothing of them is stored yet."""
         for partition in partitions:
             self._stored[partition] = None
             self._committed.pop(partition, None)
 
     def drop(self, partitions: Iterable[Partition]) -> None:
-        """These are not ours any more: what is stored of them is for others to commit."""
+        """These partitions are no longer assigned: other processors commit what is stored of them."""
         for partition in partitions:
             self._stored.pop(partition, None)
             self._committed.pop(partition, None)
@@ -50,6 +50,6 @@ class Ledger:
         }
 
     def position(self, partition: Partition) -> int | None:
-        """The next offset that is not safe yet, where it is known."""
+        """The next offset that is not safe yet, if it is known."""
         stored = self._stored.get(partition)
         return stored if stored is not None else self._committed.get(partition)

@@ -1,4 +1,4 @@
-"""Reads from Kafka and commits; the one place that knows the consumer."""
+"""Reads from Kafka and commits. No other module uses the consumer."""
 
 import logging
 import threading
@@ -17,12 +17,12 @@ from gpu_token_processor.pipeline.writer import Writer
 
 log = logging.getLogger(__name__)
 
-# How long the store may take before partitions are paused; pausing discards what was prefetched.
+# How long the store may take before partitions are paused. Pausing discards prefetched records.
 _PATIENCE_SECONDS = 1.0
 _PAUSED_POLL_SECONDS = 0.2
 _COMMIT_INTERVAL_SECONDS = 0.5
 _LAG_INTERVAL_SECONDS = 2.0
-# How long a partition that is revoked is held back for the batches in hand, and a consumer that failed.
+# How long a revoked partition, or a failed consumer, waits for the batches that are being stored.
 _DRAIN_SECONDS = 5.0
 _COMMITTED_LOOKUP_SECONDS = 5.0
 
@@ -53,7 +53,7 @@ class Poller:
         self._storing_stop_seconds = storing_stop_seconds
         self._ledger = Ledger()
         self._paused = False
-        # Records that came although everything was paused.
+        # Records that arrived although everything was paused.
         self._early: list[Record] = []
         self._next_commit = 0.0
         self._committing = False
@@ -111,7 +111,7 @@ class Poller:
                 log.warning("Kafka: %s", error.str())
         return good
 
-    # Pausing: the store is slow, yet the group must see this member poll.
+    # Pausing: the store is slow, but the group must see this member poll.
 
     def _hold(self) -> None:
         if not self._paused:
@@ -139,16 +139,16 @@ class Poller:
     def _commit_when_due(self) -> None:
         now = time.monotonic()
         offsets = self._ledger.to_commit()
-        # One at a time: those that pile up while the broker is away may reach it after the session has
-        # ended, and a static member that commits without one is fenced for good.
+        # One at a time. Commits that pile up while the broker is away may arrive after the session has
+        # ended, and Kafka excludes (fences) for good a static member that commits without a session.
         if offsets and now >= self._next_commit and not self._committing:
             self._next_commit = now + _COMMIT_INTERVAL_SECONDS
             self._committing = True
-            # Not waited for: a broker that is down would keep us from polling.
+            # Asynchronous: waiting for a broker that is down would stop the polling.
             self._consumer.commit(offsets=_with_offsets(offsets), asynchronous=True)
 
     def _commit_now(self, offsets: dict[Partition, int]) -> None:
-        """What fails is read again by whoever comes next, and found stored."""
+        """Commit and wait. If that fails, the next consumer reads the events again and finds them stored."""
         if not offsets:
             return
         try:
@@ -157,7 +157,7 @@ class Poller:
             log.warning("offsets not committed: %s", error)
 
     def _committed(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
-        """Kafka's answer to a commit; what failed stays to be committed."""
+        """Kafka's answer to a commit. What failed is committed again later."""
         self._committing = False
         if error is not None:
             log.warning("offsets not committed: %s", error.str())
@@ -170,7 +170,7 @@ class Poller:
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._ledger.assign(_keys(partitions))
         consumer.incremental_assign(partitions)
-        # The client remembers a pause beyond the assignment that it was made in.
+        # The client keeps a partition paused even when the partition is assigned again.
         (consumer.pause if self._paused else consumer.resume)(partitions)
         self._look_up_committed(partitions)
         self._report_assignment("assigned", partitions)
@@ -190,7 +190,7 @@ class Poller:
         self._report_assignment("lost", partitions)
 
     def _look_up_committed(self, partitions: list[TopicPartition]) -> None:
-        """So that lag is known before the first record comes."""
+        """Read the committed offsets, so that the lag is known before the first record arrives."""
         try:
             found = self._consumer.committed(partitions, timeout=_COMMITTED_LOOKUP_SECONDS)
         except KafkaException as error:
@@ -216,7 +216,7 @@ class Poller:
         self._state.lags = ()
         self._metrics.assigned_partitions.set(0)
 
-    # What others are told.
+    # What other threads read.
 
     def _measure_lag_when_due(self) -> None:
         now = time.monotonic()

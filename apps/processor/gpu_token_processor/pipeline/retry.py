@@ -13,11 +13,11 @@ log = logging.getLogger(__name__)
 
 
 class Stopped(Exception):
-    """The processor stops; the work in hand is left to be read again."""
+    """The processor stops; unfinished work will be read again."""
 
 
 class Retrier:
-    """Waits longer after each failure, up to a limit, and says since when it has been failing."""
+    """Waits longer after each failure, up to a limit, and knows since when it has been failing."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Retrier:
         self._on_failure = on_failure
         self._first_wait_seconds = first_wait_seconds
         self._longest_wait_seconds = longest_wait_seconds
-        # Monotonic seconds of the first of the failures in hand, and the latest of them.
+        # Monotonic seconds of the first failure in the present series, and the latest failure.
         self.failing_since: float | None = None
         self.failure: str | None = None
 

@@ -1,4 +1,4 @@
-"""Looks into the dead-letter topics for letters of which a crash left it open whether they were sent."""
+"""Searches the dead-letter topics for letters that may or may not have been sent before a crash."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -9,7 +9,7 @@ from gpu_token_contracts import origin_in, position
 from gpu_token_processor.pipeline.batch import Record
 
 _ANSWER_SECONDS = 10.0
-# Letters at a time, backwards from the end: what is in doubt was sent last.
+# Letters read at a time, backwards from the end: the letters in doubt were sent last.
 _STEP_LETTERS = 500
 
 

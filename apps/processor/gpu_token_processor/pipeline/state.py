@@ -1,4 +1,4 @@
-"""What the consumer is doing, for /health to tell. Written by its threads, read by HTTP."""
+"""What the consumer is doing, for /health. Its threads write this state, HTTP reads it."""
 
 import time
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Phase(StrEnum):
-    """STOPPED is for good: the guard has tripped, or the processor ends."""
+    """STOPPED is final: the guard has tripped, or the processor is ending."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -31,5 +31,5 @@ class ConsumerState:
     assigned_partitions: int = 0
 
     def polled(self) -> None:
-        """The consumer has come round once more."""
+        """Note that the consumer has finished another round."""
         self.last_poll = time.monotonic()

@@ -1,4 +1,4 @@
-"""Writes one collection's documents: all that can be stored are, the rest are named."""
+"""Stores one collection's documents, and names those that cannot be stored."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ def store_writes(store: EventStore, collection: str, writes: Writes) -> Stored:
 def _insert_or_split(
     store: EventStore, collection: str, documents: Sequence[Document], first_index: int
 ) -> InsertOutcome:
-    """Halve what is refused as a whole until the one document at fault is found."""
+    """Split a refused write in halves until the bad document is found."""
     if not documents:
         return InsertOutcome()
     try:
@@ -77,7 +77,7 @@ def _false_duplicates(
         if twin is None:
             message = "A unique index other than that of _id holds an event with the same value."
         elif "event_id" not in document and _as_read(document) != twin:
-            message = f"Another event is stored under {document['_id']}: the topic was made anew."
+            message = f"Another event is stored under {document['_id']}: the topic was created again."
         else:
             continue
         refused.append(RefusedDocument(index, message))

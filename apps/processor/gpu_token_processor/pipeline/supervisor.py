@@ -1,4 +1,4 @@
-"""Keeps a consumer at work: starts it anew when it fails, lets it rest when the guard has tripped."""
+"""Keeps a consumer running: starts it again when it fails, but not after the guard has tripped."""
 
 import logging
 import threading
@@ -15,7 +15,7 @@ _FIRST_WAIT_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 30.0
 
 
-# One life of the consumer; returns when the event is set.
+# Runs one consumer; returns when the event is set.
 Run = Callable[[threading.Event], None]
 
 
@@ -30,11 +30,11 @@ class Supervisor:
         self._thread = threading.Thread(target=self._supervise, name="consumer", daemon=True)
 
     def start(self) -> None:
-        """Begin, whether Kafka and MongoDB are there or not."""
+        """Start, even if Kafka and MongoDB do not answer."""
         self._thread.start()
 
     def stop(self, timeout_seconds: float) -> bool:
-        """Whether all that was in hand was dealt with in time."""
+        """Stop the thread; whether all unfinished work was done in time."""
         self._stop.set()
         self._thread.join(timeout_seconds)
         return not self._thread.is_alive()
@@ -56,7 +56,7 @@ class Supervisor:
             except Exception as error:
                 if time.monotonic() - started > _LONGEST_WAIT_SECONDS:
                     wait_seconds = _FIRST_WAIT_SECONDS
-                log.exception("the consumer failed and is started anew in %.0f s", wait_seconds)
+                log.exception("the consumer failed and is started again in %.0f s", wait_seconds)
                 self._state.phase = Phase.FAILED
                 self._state.reason = f"{type(error).__name__}: {error}"
                 self._metrics.restarts.inc()

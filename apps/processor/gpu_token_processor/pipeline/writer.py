@@ -1,4 +1,4 @@
-"""Makes batches safe, one after the other, in a thread of its own.
+"""Makes batches safe, one after the other, in its own thread.
 
 A slow or absent store thus never keeps the consumer from polling, and the next batch is
 decoded while the last is on its way to the store.
@@ -26,12 +26,12 @@ from gpu_token_processor.store.contract import EventStore, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
-# One batch on its way to the store, one ready to follow.
+# One batch is being stored, one waits.
 _MAX_IN_FLIGHT = 2
 
 
 class Writer:
-    """Takes batches in order and gives them back in order once they are safe."""
+    """Takes batches in order, and returns them in the same order once they are safe."""
 
     def __init__(
         self, store: EventStore, sink: DeadLetterSink, guard: DeadLetterGuard, metrics: Metrics
@@ -75,14 +75,14 @@ class Writer:
         return self._wait(lambda: self._in_flight == 0, timeout_seconds)
 
     def take_safe(self) -> list[Batch]:
-        """Batches that are safe and were not taken before."""
+        """Batches that have become safe since the last call."""
         with self._changed:
             safe = list(self._safe)
             self._safe.clear()
         return safe
 
     def raise_failure(self) -> None:
-        """Raise what has ended the writer, if anything has."""
+        """Raise the error that has ended the writer, if there is one."""
         if self._failure is not None:
             raise self._failure
 

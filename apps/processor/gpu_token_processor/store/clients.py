@@ -45,7 +45,7 @@ def _client(settings: Settings, name: str, socket_timeout_ms: int) -> MongoClien
 
 
 def _security(settings: Settings) -> dict[str, Any]:
-    """Login, as a user of the database itself, and TLS; nothing for a store that is asked in plain text."""
+    """Options for the login (a user of this database) and TLS; empty for a store without them."""
     login = read_login("MONGO", settings.mongo_username, settings.mongo_password_file, settings.mongo_ca_file)
     if login is None:
         return {}

@@ -1,4 +1,4 @@
-"""What the data path asks of a store."""
+"""What the data path needs from a store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,11 +16,11 @@ class StoreUnavailable(Exception):
 
 
 class DocumentsRefused(Exception):
-    """The store will never take these documents as one write; which of them is at fault is not known."""
+    """The store will never accept these documents as one write; which of them is bad is not known."""
 
 
 class RefusedDocument(NamedTuple):
-    """The store will never take the document at this index of the write."""
+    """The store will never accept the document at this index of the write."""
 
     at: int
     message: str
@@ -28,7 +28,7 @@ class RefusedDocument(NamedTuple):
 
 @dataclass(slots=True)
 class InsertOutcome:
-    """What became of each document, by its index in the write."""
+    """The outcome for each document, by its index in the write."""
 
     stored: int = 0
     duplicates: list[int] = field(default_factory=list)
@@ -36,7 +36,7 @@ class InsertOutcome:
 
 
 class EventStore(Protocol):
-    """Each method either has done its work durably when it returns, or raises."""
+    """When a method returns, its work is on disk; otherwise it raises."""
 
     def insert(self, collection: str, documents: Sequence[Document]) -> InsertOutcome:
         """Insert those whose `_id` is new. Raises StoreUnavailable or DocumentsRefused."""
@@ -47,7 +47,7 @@ class EventStore(Protocol):
         ...
 
     def put(self, collection: str, documents: Sequence[Document]) -> None:
-        """Store each in the place of the one with its `_id`. Raises StoreUnavailable."""
+        """Replace the documents with the same `_id`s. Raises StoreUnavailable."""
         ...
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
@@ -55,5 +55,5 @@ class EventStore(Protocol):
         ...
 
     def put_latest(self, metrics: Sequence[Document]) -> None:
-        """Keep each as its GPU's latest reading unless a later one is kept. Raises StoreUnavailable."""
+        """Keep each as its GPU's latest reading, unless a later one is stored. Raises StoreUnavailable."""
         ...

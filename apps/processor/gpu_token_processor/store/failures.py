@@ -12,8 +12,8 @@ _BRIEF_LENGTH = 200
 _UNAUTHORIZED = 13
 _AUTHENTICATION_FAILED = 18
 
-# Codes that blame the document. Everything else is taken to pass, since retrying a bad
-# document only delays, while dead-lettering a good one loses it.
+# Codes that mean a bad document. All others count as temporary: retrying a bad document only causes a delay,
+# but dead-lettering a good one loses it.
 _BAD_DOCUMENT = {
     2: "BadValue",
     9: "FailedToParse",
@@ -54,13 +54,13 @@ def translate(error: Exception) -> StoreUnavailable | DocumentsRefused:
 
 
 def brief(error: Exception) -> str:
-    """The driver's message without its timeouts and its view of the whole deployment."""
+    """The driver's message, without its timeouts and its description of the deployment."""
     text = str(error).split(" (configured timeouts", 1)[0].split(", Timeout:", 1)[0]
     return f"{type(error).__name__}: {_remedy(error, text)}{text[:_BRIEF_LENGTH]}"
 
 
 def _remedy(error: Exception, text: str) -> str:
-    """What to check, before the driver's own words, where it is login, rights or TLS that fails."""
+    """If login, rights or TLS failed: what to check, followed by the driver's message."""
     if isinstance(error, OperationFailure) and error.code == _AUTHENTICATION_FAILED:
         return "MongoDB refuses the login, check MONGO_USERNAME and MONGO_PASSWORD_FILE: "
     if isinstance(error, OperationFailure) and error.code == _UNAUTHORIZED:

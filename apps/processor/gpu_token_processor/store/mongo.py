@@ -62,7 +62,7 @@ class MongoEventStore:
         """See EventStore."""
         updates = [
             {
-                # No match when a later reading is kept: the upsert then meets the _id and changes nothing.
+                # If a later reading is stored nothing matches: the upsert hits its _id and changes nothing.
                 "q": {"_id": metric["gpu_id"], "ts": {"$lt": metric["ts"]}},
                 "u": {**metric, "_id": metric["gpu_id"]},
                 "upsert": True,

@@ -1,4 +1,4 @@
-"""What the API asks MongoDB; every range of event time is [start, end) and goes by the index on ts."""
+"""The API's queries. Every range of event time is [start, end) and uses the index on ts."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -65,7 +65,7 @@ class Reads(Protocol):
         ...
 
     def connect(self) -> None:
-        """Returns at once where a server is known, else as soon as one is found."""
+        """Wait until a server is found; returns at once if one is known."""
         ...
 
     def ping(self) -> None:
@@ -78,7 +78,7 @@ class MongoReads:
 
     def __init__(self, client: MongoClient[Document], database: str) -> None:
         self._database: Database[Document] = client[database]
-        # Of the last time it was asked for; only where to look from.
+        # The latest time when last asked; the next search starts there.
         self._newest_usage: datetime | None = None
 
     def latest_event_time(self) -> datetime | None:
@@ -92,7 +92,7 @@ class MongoReads:
         known = max((ts for ts in (newest_metric, self._newest_usage) if ts is not None), default=None)
         newest_usage = self._find_newest_usage(since=known)
         if newest_usage is None and known != newest_metric:
-            # The event that was known is deleted.
+            # The event that was remembered has been deleted.
             newest_usage = self._find_newest_usage(since=newest_metric)
         self._newest_usage = newest_usage
         return newest_usage if newest_usage is not None else newest_metric
