@@ -1,13 +1,15 @@
 """Command line of the producers."""
 
+import inspect
 import re
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -45,39 +47,78 @@ app = typer.Typer(
     help="Send GPU metrics and token usage to Kafka.",
 )
 
-Bootstrap = Annotated[str, typer.Option(envvar="KAFKA_BOOTSTRAP", help="Kafka's address, host:port.")]
-Username = Annotated[
-    str | None, typer.Option(envvar="KAFKA_USERNAME", help="Kafka's user. Default: plain text, no login.")
-]
-PasswordFile = Annotated[
-    str | None, typer.Option(envvar="KAFKA_PASSWORD_FILE", help="File with the user's password.")
-]
-CaFile = Annotated[
-    str | None, typer.Option(envvar="KAFKA_CA_FILE", help="PEM file of Kafka's certificate authority.")
-]
-TopicMetric = Annotated[str, typer.Option(envvar="TOPIC_METRIC", help="Topic of GPU metrics.")]
-TopicToken = Annotated[str, typer.Option(envvar="TOPIC_TOKEN", help="Topic of token usage.")]
 GpuSeedFile = Annotated[Path, typer.Option(envvar="GPU_SEED", help="JSON file of the GPUs.")]
 Host = Annotated[str, typer.Option(envvar="PRODUCER_HOST", callback=_fits, help="Host that the events name.")]
 RunName = Annotated[
     str | None, typer.Option(help="Name of the run in the report and, when generating, in event ids.")
 ]
 ReportFile = Annotated[Path | None, typer.Option(help="Write the run's counts to this JSON file.")]
-WaitSeconds = Annotated[
-    float,
-    typer.Option(envvar="KAFKA_WAIT_SECONDS", min=0, help="Wait this long for Kafka and its topics."),
-]
-FinishSeconds = Annotated[
-    float, typer.Option(min=0, help="Wait this long for the last deliveries when the work is done.")
-]
-StopSeconds = Annotated[
-    float, typer.Option(envvar="STOP_SECONDS", min=0, help="Wait this long for them after SIGTERM.")
-]
+
+
+def _kafka_settings(
+    *,
+    bootstrap: Annotated[str, typer.Option(envvar="KAFKA_BOOTSTRAP", help="Kafka's address, host:port.")],
+    username: Annotated[
+        str | None, typer.Option(envvar="KAFKA_USERNAME", help="Kafka's user. Default: plain text, no login.")
+    ] = None,
+    password_file: Annotated[
+        str | None, typer.Option(envvar="KAFKA_PASSWORD_FILE", help="File with the user's password.")
+    ] = None,
+    ca_file: Annotated[
+        str | None, typer.Option(envvar="KAFKA_CA_FILE", help="PEM file of Kafka's certificate authority.")
+    ] = None,
+    topic_metric: Annotated[
+        str, typer.Option(envvar="TOPIC_METRIC", help="Topic of GPU metrics.")
+    ] = TOPIC_GPU_METRICS,
+    topic_token: Annotated[
+        str, typer.Option(envvar="TOPIC_TOKEN", help="Topic of token usage.")
+    ] = TOPIC_TOKEN_USAGE,
+    wait_seconds: Annotated[
+        float,
+        typer.Option(envvar="KAFKA_WAIT_SECONDS", min=0, help="Wait this long for Kafka and its topics."),
+    ] = 60,
+    finish_seconds: Annotated[
+        float, typer.Option(min=0, help="Wait this long for the last deliveries when the work is done.")
+    ] = 300,
+    stop_seconds: Annotated[
+        float, typer.Option(envvar="STOP_SECONDS", min=0, help="Wait this long for them after SIGTERM.")
+    ] = 8,
+) -> KafkaSettings:
+    """What the options of Kafka say."""
+    return KafkaSettings(
+        bootstrap=bootstrap,
+        security=kafka_security(username, password_file, ca_file),
+        topic_metric=topic_metric,
+        topic_token=topic_token,
+        wait_seconds=wait_seconds,
+        finish_seconds=finish_seconds,
+        stop_seconds=stop_seconds,
+    )
+
+
+def _uses_kafka(command: Callable[..., None]) -> Callable[..., None]:
+    """Give the command Kafka's options after its own; it takes them as one argument, `kafka`."""
+    own = inspect.signature(command).parameters
+    options = inspect.signature(_kafka_settings).parameters
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        with _one_sentence():
+            kafka = _kafka_settings(**{name: given.pop(name) for name in options})
+            command(kafka=kafka, **given)
+
+    # Typer reads the options from here.
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [*(own[name] for name in own if name != "kafka"), *options.values()]
+    )
+    return run
 
 
 @app.command()
+@_uses_kafka
 def generate(
-    bootstrap: Bootstrap,
+    *,
+    kafka: KafkaSettings,
     pairs_per_second: Annotated[
         float | None,
         typer.Option(envvar="PAIRS_PER_SECOND", min=0, help="Rate; 0 idles. Default: 1 / SLEEP_SEC."),
@@ -95,46 +136,28 @@ def generate(
     ] = "llama-3-70b",
     host: Host = "gpu-host-1",
     gpu_seed: GpuSeedFile = BUILT_IN_SEED,
-    username: Username = None,
-    password_file: PasswordFile = None,
-    ca_file: CaFile = None,
-    topic_metric: TopicMetric = TOPIC_GPU_METRICS,
-    topic_token: TopicToken = TOPIC_TOKEN_USAGE,
     run: RunName = None,
     report: ReportFile = None,
-    wait_seconds: WaitSeconds = 60,
-    finish_seconds: FinishSeconds = 300,
-    stop_seconds: StopSeconds = 8,
 ) -> None:
     """Send seeded pairs of one GPU metric and one token usage, until stopped or a limit is reached."""
     rate = 1 / sleep_seconds if pairs_per_second is None else pairs_per_second
     if rate == 0 and count is not None:
         raise typer.BadParameter("a rate of 0 never reaches a count: give a rate or no count")
-
-    def work(current: Run) -> None:
-        events = pairs(gpus, seed=seed, run=name, host=host, model=model, now=lambda: datetime.now(UTC))
-        current.generate(events, pairs_per_second=rate, count=count, duration_seconds=duration_seconds)
-
     name = run or f"generate-{uuid.uuid4().hex[:12]}"
-    with _one_sentence():
-        kafka = KafkaSettings(
-            bootstrap=bootstrap,
-            security=kafka_security(username, password_file, ca_file),
-            topic_metric=topic_metric,
-            topic_token=topic_token,
-            wait_seconds=wait_seconds,
-            finish_seconds=finish_seconds,
-            stop_seconds=stop_seconds,
-        )
-        gpus = load_gpus(gpu_seed)
-        heartbeat = HeartbeatWriter(heartbeat_path())
-        Run(kafka, _new_report(name, model), report, [heartbeat]).execute(work)
+    events = pairs(
+        load_gpus(gpu_seed), seed=seed, run=name, host=host, model=model, now=lambda: datetime.now(UTC)
+    )
+    heartbeat = HeartbeatWriter(heartbeat_path())
+    with Run(kafka, _new_report(name, model), report, [heartbeat]) as sending:
+        sending.generate(events, pairs_per_second=rate, count=count, duration_seconds=duration_seconds)
 
 
 @app.command()
+@_uses_kafka
 def replay(
+    *,
+    kafka: KafkaSettings,
     trace: Annotated[Path, typer.Argument(help="CSV with TIMESTAMP, ContextTokens, GeneratedTokens.")],
-    bootstrap: Bootstrap,
     speed: Annotated[
         float, typer.Option(min=0, help="How many times faster than the trace; 0 is as fast as possible.")
     ] = 1,
@@ -149,16 +172,8 @@ def replay(
     ] = None,
     host: Host = "gpu-host-1",
     gpu_seed: GpuSeedFile = BUILT_IN_SEED,
-    username: Username = None,
-    password_file: PasswordFile = None,
-    ca_file: CaFile = None,
-    topic_metric: TopicMetric = TOPIC_GPU_METRICS,
-    topic_token: TopicToken = TOPIC_TOKEN_USAGE,
     run: RunName = None,
     report: ReportFile = None,
-    wait_seconds: WaitSeconds = 60,
-    finish_seconds: FinishSeconds = 300,
-    stop_seconds: StopSeconds = 8,
 ) -> None:
     """Send a trace's requests as token usage, with GPU metrics between them, in event time.
 
@@ -169,45 +184,28 @@ def replay(
     name = run or model
     if report is None and _REPORTS.is_dir():
         report = _REPORTS / f"{re.sub(r'[^A-Za-z0-9._-]', '-', name)}.json"
-    with _one_sentence():
-        kafka = KafkaSettings(
-            bootstrap=bootstrap,
-            security=kafka_security(username, password_file, ca_file),
-            topic_metric=topic_metric,
-            topic_token=topic_token,
-            wait_seconds=wait_seconds,
-            finish_seconds=finish_seconds,
-            stop_seconds=stop_seconds,
-        )
-        plan = ReplayPlan(
-            trace=trace,
-            trace_id=trace_id(trace),
-            model=model,
-            host=host,
-            gpus=load_gpus(gpu_seed),
-            metrics_interval_seconds=metrics_interval_seconds,
-            repeat=repeat,
-        )
-        Run(kafka, _new_report(name, model), report).execute(
-            lambda current: current.replay(replay_events(plan), speed)
-        )
+    plan = ReplayPlan(
+        trace=trace,
+        trace_id=trace_id(trace),
+        model=model,
+        host=host,
+        gpus=load_gpus(gpu_seed),
+        metrics_interval_seconds=metrics_interval_seconds,
+        repeat=repeat,
+    )
+    with Run(kafka, _new_report(name, model), report) as sending:
+        sending.replay(replay_events(plan), speed)
 
 
 @app.command()
+@_uses_kafka
 def resend_dead_letters(
-    bootstrap: Bootstrap,
+    *,
+    kafka: KafkaSettings,
     reason: Annotated[
         list[str] | None, typer.Option(help="Only letters of this reason; may be given several times.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count them, send nothing.")] = False,
-    username: Username = None,
-    password_file: PasswordFile = None,
-    ca_file: CaFile = None,
-    topic_metric: TopicMetric = TOPIC_GPU_METRICS,
-    topic_token: TopicToken = TOPIC_TOKEN_USAGE,
-    wait_seconds: WaitSeconds = 60,
-    finish_seconds: FinishSeconds = 300,
-    stop_seconds: StopSeconds = 8,
 ) -> None:
     """Send dead letters to the topics they came from again, and print the counts as JSON.
 
@@ -216,17 +214,7 @@ def resend_dead_letters(
     """
     if unknown := set(reason or ()) - set(Reason):
         raise typer.BadParameter(f"no such reason as {', '.join(unknown)}: use one of {', '.join(Reason)}")
-    with _one_sentence():
-        kafka = KafkaSettings(
-            bootstrap=bootstrap,
-            security=kafka_security(username, password_file, ca_file),
-            topic_metric=topic_metric,
-            topic_token=topic_token,
-            wait_seconds=wait_seconds,
-            finish_seconds=finish_seconds,
-            stop_seconds=stop_seconds,
-        )
-        counts = Resend(kafka, reason or (), dry_run).run()
+    counts = Resend(kafka, reason or (), dry_run).run()
     print(msgspec.json.encode(counts).decode())
 
 

@@ -2,10 +2,11 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 from gpu_token_contracts import GpuMetric, TokenUsage, encode, metric_key, require_two_topics, usage_key
 
@@ -36,9 +37,16 @@ class KafkaSettings:
     finish_seconds: float
     stop_seconds: float
 
+    def __post_init__(self) -> None:
+        require_two_topics(self.topic_metric, self.topic_token)
+
 
 class Run:
-    """Sends events and keeps their report."""
+    """Sends events and keeps their report.
+
+    `with Run(…)` begins when Kafka has the topics. It ends with the deliveries and the report, and
+    raises ProducerError if anything that was accepted is not known to be delivered.
+    """
 
     def __init__(
         self,
@@ -47,7 +55,6 @@ class Run:
         report_path: Path | None,
         observers: Iterable[Observer] = (),
     ) -> None:
-        require_two_topics(kafka.topic_metric, kafka.topic_token)
         self._kafka = kafka
         self._report = report
         self._report_path = report_path
@@ -62,6 +69,31 @@ class Run:
             security=kafka.security,
             observers=(ProgressPrinter(report.run), *observers),
         )
+
+    def __enter__(self) -> Self:
+        """Wait for Kafka and its topics."""
+        try:
+            self.sender.wait_for_topics(
+                (self._kafka.topic_metric, self._kafka.topic_token), self._kafka.wait_seconds
+            )
+        except BaseException:
+            self._finish(unflushed=0)
+            raise
+        return self
+
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        """Wait for the deliveries and write the report, whatever happened."""
+        unflushed = 0
+        try:
+            unflushed = self.sender.drain(self._kafka.finish_seconds, self._kafka.stop_seconds)
+        finally:
+            self._finish(unflushed)
+        failed = self._report.failed + self._report.gpu_metrics_failed
+        if error_type is None and (failed or unflushed):
+            raise ProducerError(
+                f"Of {self.sender.totals().sent} events {failed} failed and "
+                f"{unflushed} had no delivery report at the end. {self.sender.cause}".rstrip()
+            )
 
     def replay(self, events: Iterable[TokenUsage | GpuMetric | BrokenRow], speed: float) -> None:
         """Send events in event time, `speed` times as fast as they happened; 0 is without waiting."""
@@ -105,30 +137,6 @@ class Run:
                 return
             sent += 1
             due = max(due + 1 / pairs_per_second, time.monotonic() - _MAX_LAG_SECONDS)
-
-    def execute(self, work: Callable[["Run"], None]) -> None:
-        """Wait for Kafka, do the work, wait for the deliveries, write the report.
-
-        Raises ProducerError if anything that was accepted is not known to be delivered.
-        """
-        unflushed = 0
-        try:
-            self.sender.wait_for_topics(
-                (self._kafka.topic_metric, self._kafka.topic_token), self._kafka.wait_seconds
-            )
-            try:
-                if not self.stop.requested:
-                    work(self)
-            finally:
-                unflushed = self.sender.drain(self._kafka.finish_seconds, self._kafka.stop_seconds)
-        finally:
-            self._finish(unflushed)
-        failed = self._report.failed + self._report.gpu_metrics_failed
-        if failed or unflushed:
-            raise ProducerError(
-                f"Of {self.sender.totals().sent} events {failed} failed and "
-                f"{unflushed} had no delivery report at the end. {self.sender.cause}".rstrip()
-            )
 
     def _send(self, event: GpuMetric | TokenUsage) -> bool:
         if isinstance(event, GpuMetric):
