@@ -72,7 +72,9 @@ MIB = 1024 * 1024
 EMPTY_MIB = 16
 NAMES_SHOWN = 5
 # blkid's exit codes.
-FOUND, NOTHING, AMBIGUOUS = 0, 2, 8
+FOUND = 0
+NOTHING = 2
+AMBIGUOUS = 8
 
 
 def is_zero(device: Path) -> bool:

@@ -10,12 +10,12 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+from ansible_collections.gpu_token.pipeline.plugins.modules import kafka_acls
 
 from fleet.model import Fleet, load
 
-from .role_files import ROLES, ROOT, fleet_variables, load_module, role_variables
+from .role_files import ROLES, ROOT, fleet_variables, role_variables
 
-kafka_acls = load_module("kafka", "kafka_acls")
 APPS = ("producers", "processor")
 
 
