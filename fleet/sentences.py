@@ -16,7 +16,7 @@ LONGEST_VALUE = 80
 _PATTERN_MEANING = {
     "roles": "write role names in small letters only (a-z)",
     "ports": "write port names in small letters, digits and underscores",
-    "project": "write it in small letters, digits and hyphens, a letter first",
+    "project": "use at most 30 small letters, digits and hyphens, a letter first",
     "instance_type": "write it as AWS does, for example t3.small",
     "name": "use letters, digits, dots, underscores and hyphens, at most 245",
     "images": "write it as repository:tag, for example mongo:7.0, with or without @sha256: and 64 digits",

@@ -51,9 +51,9 @@ class Role(Part):
     """The machines of one role. Sizes are in MiB (memory) and GiB (disks)."""
 
     count: Count
-    instance_type: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+\.[a-z0-9]+$")]
+    instance_type: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$")]
     given_memory_mib: Annotated[Count | None, Field(alias="memory_mib")] = None
-    root_disk_gib: Count
+    root_disk_gib: Annotated[int, Field(strict=True, ge=8)]
     data_disk_gib: Count | None = None
     ports: dict[PortName, Port] = {}
     addresses: tuple[IPv4Address, ...] | None = None
@@ -107,7 +107,7 @@ class Images(Part):
 class Fleet(Part):
     """The whole of fleet.yml."""
 
-    project: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
+    project: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,29}$")]
     network: Network
     roles: Annotated[dict[RoleName, Role], Field(min_length=1)]
     flows: tuple[Flow, ...] = ()

@@ -26,7 +26,7 @@ locals {
         role          = role
         instance_type = spec.instance_type
         root_disk_gib = spec.root_disk_gib
-        data_disk_gib = try(spec.data_disk_gib, 0)
+        data_disk_gib = try(spec.data_disk_gib, null)
         private_ip    = try(spec.addresses[number - 1], null)
       }
     }
@@ -51,7 +51,7 @@ module "security" {
   name          = local.name
   vpc_id        = module.network.vpc_id
   roles         = keys(local.fleet.roles)
-  flows         = local.fleet.flows
+  flows         = try(local.fleet.flows, [])
   allowed_cidrs = var.allowed_cidrs
   tags          = local.tags
 }

@@ -151,4 +151,9 @@ variable "fleet_file" {
     condition     = !can(file("${path.module}/${var.fleet_file}")) || can(regex("^[a-z][a-z0-9-]{0,29}$", yamldecode(file("${path.module}/${var.fleet_file}")).project))
     error_message = "project in ${var.fleet_file} is part of every name: use at most 30 lower-case letters, digits and dashes, a letter first."
   }
+
+  validation {
+    condition     = try(alltrue([for role in yamldecode(file("${path.module}/${var.fleet_file}")).roles : role.count >= 1 && floor(role.count) == role.count]), true)
+    error_message = "fleet_file ${var.fleet_file} has a role whose count is no whole number of at least 1: correct it, or take the role out."
+  }
 }

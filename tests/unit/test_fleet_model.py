@@ -253,7 +253,7 @@ def test_adding_a_machine_is_one_changed_number() -> None:
         (
             "project",
             "GPU Token",
-            'project is "GPU Token": write it in small letters, digits and hyphens, a letter first.',
+            'project is "GPU Token": use at most 30 small letters, digits and hyphens, a letter first.',
         ),
         ("roles", {}, "roles is empty: give at least one."),
         ("roles/kafka", None, "roles.kafka is empty: give keys and values."),

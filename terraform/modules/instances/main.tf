@@ -82,7 +82,7 @@ resource "aws_instance" "machine" {
 resource "aws_ebs_volume" "data" {
   #checkov:skip=CKV_AWS_189: the account's own EBS key encrypts; a customer-managed key costs 1 USD a month and is the owner's choice
 
-  for_each = { for name, machine in var.machines : name => machine if machine.data_disk_gib > 0 }
+  for_each = { for name, machine in var.machines : name => machine if machine.data_disk_gib != null }
 
   availability_zone = var.availability_zone
   type              = "gp3"

@@ -5,7 +5,7 @@ variable "name" {
 }
 
 variable "machines" {
-  description = "Machines by name; a data_disk_gib of 0 means no data volume, a private_ip of null lets AWS choose."
+  description = "Machines by name; a data_disk_gib of null means no data volume, a private_ip of null lets AWS choose."
   type = map(object({
     role          = string
     instance_type = string
@@ -21,13 +21,13 @@ variable "machines" {
   }
 
   validation {
-    condition     = alltrue([for machine in var.machines : machine.root_disk_gib >= 8])
-    error_message = "fleet.yml gives ${join(", ", [for name, machine in var.machines : name if machine.root_disk_gib < 8])} a root_disk_gib below 8, the size of Ubuntu's image: use 8 or more."
+    condition     = alltrue([for machine in var.machines : machine.root_disk_gib >= 8 && floor(machine.root_disk_gib) == machine.root_disk_gib])
+    error_message = "fleet.yml gives ${join(", ", [for name, machine in var.machines : name if !(machine.root_disk_gib >= 8 && floor(machine.root_disk_gib) == machine.root_disk_gib)])} a root_disk_gib that is no size: use whole GiB, 8 or more, which Ubuntu's image takes."
   }
 
   validation {
-    condition     = alltrue([for machine in var.machines : machine.data_disk_gib >= 0 && floor(machine.data_disk_gib) == machine.data_disk_gib])
-    error_message = "fleet.yml gives ${join(", ", [for name, machine in var.machines : name if !(machine.data_disk_gib >= 0 && floor(machine.data_disk_gib) == machine.data_disk_gib)])} a data_disk_gib that is no size: use whole GiB, or leave it out for no data volume."
+    condition     = alltrue([for machine in var.machines : try(machine.data_disk_gib >= 1 && floor(machine.data_disk_gib) == machine.data_disk_gib, machine.data_disk_gib == null)])
+    error_message = "fleet.yml gives ${join(", ", [for name, machine in var.machines : name if !try(machine.data_disk_gib >= 1 && floor(machine.data_disk_gib) == machine.data_disk_gib, machine.data_disk_gib == null)])} a data_disk_gib that is no size: use whole GiB, or leave it out for no data volume."
   }
 }
 

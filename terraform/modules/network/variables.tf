@@ -10,8 +10,13 @@ variable "vpc_cidr" {
   nullable    = false
 
   validation {
-    condition     = can(cidrnetmask(var.vpc_cidr)) && try(tonumber(split("/", var.vpc_cidr)[1]) >= 16 && tonumber(split("/", var.vpc_cidr)[1]) <= 24, false)
-    error_message = "network.vpc_cidr is '${var.vpc_cidr}' in fleet.yml: write an IPv4 network of /16 to /24, such as 10.0.0.0/16."
+    condition = can(cidrnetmask(var.vpc_cidr)) && try(
+      tonumber(split("/", var.vpc_cidr)[1]) >= 16
+      && tonumber(split("/", var.vpc_cidr)[1]) <= 28
+      && cidrhost(var.vpc_cidr, 0) == split("/", var.vpc_cidr)[0],
+      false
+    )
+    error_message = "network.vpc_cidr is '${var.vpc_cidr}' in fleet.yml: write an IPv4 network of /16 to /28 by its first address, such as 10.0.0.0/16."
   }
 }
 
@@ -24,10 +29,11 @@ variable "subnet_cidr" {
     condition = can(cidrnetmask(var.subnet_cidr)) && try(
       tonumber(split("/", var.subnet_cidr)[1]) <= 28
       && tonumber(split("/", var.subnet_cidr)[1]) >= tonumber(split("/", var.vpc_cidr)[1])
+      && cidrhost(var.subnet_cidr, 0) == split("/", var.subnet_cidr)[0]
       && cidrhost("${cidrhost(var.subnet_cidr, 0)}/${split("/", var.vpc_cidr)[1]}", 0) == cidrhost(var.vpc_cidr, 0),
       false
     )
-    error_message = "network.subnet_cidr is '${var.subnet_cidr}' in fleet.yml: write an IPv4 network of /28 or larger that lies inside network.vpc_cidr ${var.vpc_cidr}."
+    error_message = "network.subnet_cidr is '${var.subnet_cidr}' in fleet.yml: write an IPv4 network of /28 or larger by its first address, inside network.vpc_cidr ${var.vpc_cidr}."
   }
 }
 
