@@ -2,4 +2,4 @@
 
 
 class BenchError(Exception):
-    """Why the benchmark cannot go on, in one sentence."""
+    """Says in one sentence why the benchmark cannot continue."""

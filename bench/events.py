@@ -1,4 +1,4 @@
-"""The data set: real traces, repeated as often as it takes, as a producer sends them."""
+"""The data set: real traces, repeated as often as needed, as a producer sends them."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -32,7 +32,7 @@ class Topics(NamedTuple):
 
     @classmethod
     def named(cls, run: str) -> "Topics":
-        """Topics of one run's own."""
+        """New topics for one run."""
         return cls(f"gpu.metrics.v1.{run}", f"token.usage.v1.{run}")
 
 
@@ -46,7 +46,7 @@ class Event(NamedTuple):
 
 
 def traces(folder: Path) -> list[Path]:
-    """The public traces where they are at hand, else one seeded trace of their shape, made in the folder."""
+    """The public traces if their files are there, else a seeded one of their shape, made in the folder."""
     found = [_TRACES / name for name in _NAMES if (_TRACES / name).exists()]
     if found:
         return found
@@ -56,7 +56,7 @@ def traces(folder: Path) -> list[Path]:
 
 
 def events(paths: Sequence[Path]) -> Iterator[Event]:
-    """Events of the traces in turns, without end for what matters here."""
+    """Events of the traces in turns, more than any run takes."""
     streams = [_events_of(path) for path in paths]
     while True:
         for stream in streams:
@@ -64,7 +64,7 @@ def events(paths: Sequence[Path]) -> Iterator[Event]:
 
 
 def send(bootstrap: str, topics: Topics, batch: Sequence[Event]) -> None:
-    """Returns once all are acknowledged."""
+    """Send the events, and wait until all are acknowledged."""
     config = kafka_config(bootstrap, buffer_events=len(batch))
     producer = Producer({**config, "queue.buffering.max.kbytes": _BUFFER_KIB})
     for event in batch:

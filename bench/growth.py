@@ -22,10 +22,10 @@ _CHUNK_EVENTS = 100_000
 # What each run stores and asks at a size.
 _RUN_EVENTS = 50_000
 _RUN_QUESTIONS = 5
-# The last window of 30 s holds between 3 and 250, and an answer takes its time by them.
+# A window of 30 s has between 3 and 250 events, and the time of an answer depends on their number.
 _WINDOW_EVENTS = 150
 _MICROSECONDS = 1_000_000
-# Longer than the API keeps an answer.
+# Longer than the API caches an answer.
 _BETWEEN_QUESTIONS_SECONDS = 1.1
 _ANSWER_SECONDS = 60
 
@@ -71,14 +71,14 @@ class _Pipeline:
         )
 
     def _store(self, batch: Sequence[Event]) -> float:
-        """Events a second of storing them."""
+        """Store events, and return how many a second."""
         with self.processor.paused():
             send(self.broker.bootstrap, self.topics, batch)
         self.stored += len(batch)
         return rate(self.store.watch(batch, self.processor))
 
     def _ask_cost(self, batch: Sequence[Event]) -> float:
-        """Milliseconds of an answer over the latest _WINDOW_EVENTS, each time computed anew."""
+        """Milliseconds of an answer over the latest _WINDOW_EVENTS, never one from the cache."""
         times = sorted(json.loads(event.value)["ts"] for event in batch if not event.is_metric)
         window = {"start": times[-_WINDOW_EVENTS]}
         answers = []
@@ -91,7 +91,7 @@ class _Pipeline:
 
 
 def growth(broker: Broker, folder: Path, sizes: Sequence[int], note: Note) -> list[Result]:
-    """Each size beside the smallest."""
+    """Each size compared with the smallest."""
     topics = Topics.named("growth")
     broker.make_topics(topics)
     place = folder / "growth"

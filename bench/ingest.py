@@ -15,9 +15,9 @@ from testing.processes import Process, Used
 from testing.store import DATABASE
 
 _MILLION = 1_000_000
-# Stored before the clock starts, so that the connector's machine code is made; a share of the data set.
+# Share of the data set that is stored before the clock starts, so that the connector's code is compiled.
 _WARM_UP_SHARE = 0.2
-# Of a run's events, what Quix Streams gets: its upserts take the stand-in many times as long as inserts.
+# Share of a run's events that Quix Streams gets: its upserts take the stand-in many times as long as inserts.
 _QUIX_SHARE = 0.2
 
 
@@ -41,7 +41,7 @@ class Load:
     measured: Sequence[Event]
 
     def part(self, share: float) -> "Load":
-        """The beginning of either."""
+        """The warm-up and the measured events, each from its beginning."""
         return Load(
             self.warm_up[: round(len(self.warm_up) * share)],
             self.measured[: round(len(self.measured) * share)],
@@ -56,7 +56,7 @@ def loads(folder: Path, count: int) -> list[Load]:
 
 
 def ingest(broker: Broker, folder: Path, count: int, peers: Sequence[str], note: Note) -> list[Result]:
-    """The processor beside each of `peers`."""
+    """The processor compared with each of `peers`."""
     outcomes: dict[str, list[Measured]] = {name: [] for name in ("processor", *peers)}
     for number, load in enumerate(loads(folder, count), start=1):
         for name, measured in outcomes.items():

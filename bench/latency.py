@@ -31,7 +31,7 @@ _BUFFER_EVENTS = 100_000
 
 
 def latency(broker: Broker, folder: Path, note: Note) -> list[Result]:
-    """p50 and p99 beside the goal, at 1,000 events a second from a producer of ours."""
+    """p50 and p99 compared with the goal, at 1,000 events a second from this project's producer."""
     topics = Topics.named("latency")
     broker.make_topics(topics)
     port = free_port()
@@ -69,7 +69,7 @@ def _load(broker: Broker, topics: Topics, folder: Path) -> Process:
 
 
 def _probe(broker: Broker, topic: str, api: httpx.Client, run: str) -> Iterator[float]:
-    """Seconds that each of many single events took, each a model of its own."""
+    """Seconds that each of many single events took. Each event names another model."""
     producer = Producer(kafka_config(broker.bootstrap, _BUFFER_EVENTS))
     ends = time.monotonic() + _RUN_SECONDS
     number = 0
@@ -95,7 +95,7 @@ def _probe(broker: Broker, topic: str, api: httpx.Client, run: str) -> Iterator[
 
 
 def _wait_until_counted(api: httpx.Client, usage: TokenUsage, deadline: float) -> None:
-    """Asks another question each time, since the API keeps an answer for a second."""
+    """Asks another question each time, since the API caches an answer for a second."""
     start = usage.ts
     while time.monotonic() < deadline:
         start -= timedelta(milliseconds=1)

@@ -11,7 +11,7 @@ from bench.errors import BenchError
 
 RUNS = 5
 
-# Tells the person who waits what is being done.
+# Shows the waiting user what is being done.
 Note = Callable[[str], None]
 
 
@@ -25,7 +25,7 @@ class Result:
     ratio: float
     unit: str
     runs: int
-    # Of the runs' own ratios: largest less smallest, as a share of `ratio`.
+    # The largest ratio of a single run minus the smallest, as a share of `ratio`.
     spread: float
 
 

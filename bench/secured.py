@@ -36,7 +36,7 @@ _UNITS = {
 
 
 def secured(folder: Path, count: int, note: Note) -> list[Result]:
-    """Broker and store with TLS and logins, beside the same two without."""
+    """Broker and store with TLS and logins, compared with the same two without."""
     authority = Authority(folder, "ca")
     password = secrets.token_hex(16)
     password_file = folder / "password"
@@ -91,7 +91,7 @@ def secured(folder: Path, count: int, note: Note) -> list[Result]:
 def _measure(
     broker: SecuredBroker, topics: Topics, store: WatchedStore, process: Process, load: Load
 ) -> Measured:
-    """Sent in plain text in either case, so that the broker's share is what it takes to hand events out."""
+    """Events are sent in plain text in both cases, so that only the broker's deliveries differ."""
     send(broker.bootstrap, topics, load.warm_up)
     uses = process.used, broker.used
     (processor_cpu, broker_cpu), throughput = once_warm(broker.bootstrap, topics, store, process, load, *uses)

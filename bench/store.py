@@ -17,10 +17,10 @@ from testing.processes import Process
 from testing.store import DATABASE, Store, make_indexes
 
 _EVENTS = (COLLECTION_GPU_METRICS, COLLECTION_TOKEN_USAGE)
-# What the mongo role gives it on a machine of fleet.yml's size.
+# The cache that the mongo role gives MongoDB on a machine of fleet.yml's size.
 _CACHE_GIB = 0.5
 _POLL_SECONDS = 0.25
-# So many events of a batch, evenly spread, tell how much of it is stored.
+# How many events of a batch, evenly spread, are looked up to see how much of it is stored.
 _MARKS = 100
 _SILENCE_SECONDS = 120
 

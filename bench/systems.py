@@ -35,7 +35,7 @@ def processor(
     http_port: int | None = None,
     logins: Mapping[str, str] | None = None,
 ) -> Process:
-    """Ours, as its container runs it."""
+    """The processor, run as its container runs it."""
     settings = {
         "KAFKA_BOOTSTRAP": bootstrap,
         "MONGO_URL": store.url,

@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 class Authority:
-    """Signs certificates, and is trusted by who has its file."""
+    """Signs certificates. Whoever has its file trusts them."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder

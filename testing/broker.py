@@ -1,4 +1,4 @@
-"""A Kafka broker as a local process, of the same artifacts as the lab's image."""
+"""A Kafka broker as a local process, made from the same files as the lab's image."""
 
 import os
 import uuid
@@ -21,7 +21,7 @@ _CRITICAL = 2
 
 
 class Broker:
-    """One node that is broker and controller, gone with its data when the block ends."""
+    """One node that is broker and controller. It is removed with its data when the block ends."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -60,11 +60,11 @@ class Broker:
         self._process.__exit__(*details)
 
     def used(self) -> Used:
-        """By the broker, since it began."""
+        """What the broker has used since it started."""
         return self._process.used()
 
     def make_topics(self, names: Sequence[str]) -> None:
-        """Returns once they are there."""
+        """Create the topics, and wait until they are there."""
         made = self._admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names])
         for future in made.values():
             future.result()

@@ -55,7 +55,7 @@ class Process:
             self._popen.wait()
 
     def used(self) -> Used:
-        """So far, all threads included."""
+        """What the process has used so far, all threads included."""
         self.check()
         pid = self._popen.pid
         status = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -65,7 +65,7 @@ class Process:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """It does nothing as long as the block lasts."""
+        """Stop the process (SIGSTOP) until the block ends."""
         self._popen.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -73,7 +73,7 @@ class Process:
             self._popen.send_signal(signal.SIGCONT)
 
     def check(self) -> None:
-        """Raise if it has ended."""
+        """Raise if the process has ended."""
         if self._popen.poll() is not None:
             raise ProcessError(
                 f"{self.name} ended with status {self._popen.returncode}:\n{self._last_lines()}"
@@ -91,7 +91,7 @@ class Process:
             time.sleep(0.05)
 
     def output(self) -> str:
-        """All it has printed so far."""
+        """All that the process has printed so far."""
         return self._log.read_text(errors="replace")
 
     def _last_lines(self) -> str:
@@ -101,7 +101,7 @@ class Process:
 def run(
     command: Sequence[str], cwd: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> None:
-    """Run to its end; raise if it fails."""
+    """Run a command to its end; raise if it fails."""
     try:
         done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:

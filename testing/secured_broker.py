@@ -20,7 +20,7 @@ from testing.broker import Broker
 
 
 class SecuredBroker(Broker):
-    """A broker with a second listener, of TLS and SCRAM; the first is left to whoever sets it up."""
+    """A broker with a second listener, for TLS and SCRAM. The first serves whoever sets it up."""
 
     def __init__(self, folder: Path, authority: Authority) -> None:
         super().__init__(folder)

@@ -15,7 +15,7 @@ options:
     type: str
     required: true
   command_config:
-    description: File inside the container by which Kafka's tools log in.
+    description: File inside the container with the login for Kafka's tools.
     type: path
     required: true
   bin_dir:

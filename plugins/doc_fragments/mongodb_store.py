@@ -7,21 +7,21 @@ class ModuleDocFragment:
     DOCUMENTATION = """
 options:
   store:
-    description: Where the store is, and who asks. Without a username no login, without a ca_file no TLS.
+    description: The store's address and login. Without a username no login, without a ca_file no TLS.
     type: dict
     default: {}
     suboptions:
       url:
-        description: Its address.
+        description: The store's address.
         type: str
         default: mongodb://127.0.0.1:27017
       username:
         description: A user of the database V(admin).
         type: str
       password_file:
-        description: The file on the machine that holds the user's password.
+        description: The file on the machine with the user's password.
         type: path
       ca_file:
-        description: The certificate authority that the store's certificate must come from.
+        description: The certificate authority that must have signed the store's certificate.
         type: path
 """

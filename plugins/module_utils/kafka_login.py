@@ -14,22 +14,22 @@ from collections.abc import Callable
 MECHANISM = "SCRAM-SHA-512"
 DIGEST = "sha512"
 TIMEOUT_SECONDS = 10
-# Kafka's numbers of its requests, each in a version of fixed fields.
+# Kafka's request numbers, each with a version whose fields are fixed.
 HANDSHAKE, HANDSHAKE_VERSION = 17, 1
 AUTHENTICATE, AUTHENTICATE_VERSION = 36, 0
 AUTHENTICATION_FAILED = 58
 LARGEST_ANSWER = 65_536
 
-# Takes the client's message, gives the server's.
+# Takes the client's message and returns the server's.
 Say = Callable[[bytes], bytes]
 
 
 class LoginRefused(Exception):
-    """The broker does not know the user by this password."""
+    """The broker does not accept this user with this password."""
 
 
 class LoginBroken(Exception):
-    """What answers is no broker that this login could be tried at; the message is one sentence."""
+    """What answers is not a broker with this kind of login; the message is one sentence."""
 
 
 def keyed(key: bytes, text: bytes) -> bytes:
@@ -43,7 +43,7 @@ def attributes(message: bytes) -> dict[str, str]:
 
 
 def scram(say: Say, username: str, password: str) -> None:
-    """Prove to the server that we know the password, and have it prove the same."""
+    """Prove to the server that the password is known, and check the server's proof."""
     nonce = secrets.token_urlsafe(24)
     name = username.replace("=", "=3D").replace(",", "=2C")
     first = f"n={name},r={nonce}".encode()
@@ -66,7 +66,7 @@ def scram(say: Say, username: str, password: str) -> None:
 
 
 class Connection:
-    """Kafka's protocol, as much of it as comes before a login."""
+    """The part of Kafka's protocol that a login needs."""
 
     def __init__(self, plain: socket.socket) -> None:
         self._socket = plain

@@ -15,7 +15,7 @@ TOOL_ARGUMENTS: dict[str, dict[str, Any]] = {
     "bin_dir": {"type": "str", "default": "/opt/kafka/bin"},
 }
 
-# The container's own settings give the broker its heap; a command must not claim the same again.
+# The container's settings give the broker its heap; a tool must not reserve the same amount again.
 TOOL_ENVIRONMENT = {
     "KAFKA_HEAP_OPTS": "-Xmx128m",
     "KAFKA_JVM_PERFORMANCE_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
@@ -23,13 +23,13 @@ TOOL_ENVIRONMENT = {
     "JMX_PORT": "",
 }
 
-# A file that is its standard input: a secret in it is seen in no list of processes, and stays on no disk.
-# Not /dev/stdin, which docker exec gives to root.
+# Standard input as a file: a secret in it appears in no list of processes and on no disk.
+# Not /dev/stdin, which belongs to root under docker exec.
 WITH_INPUT = ("bash", "-c", 'exec "$@" <(cat)', "bash")
 
 
 def last_line(text: str) -> str:
-    """Pick the line of a tool's output that says what was wrong."""
+    """Find the line of a tool's output that names the error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if re.search(r"(Exception|Error)\b", line)]
     return ([line for line in telling if not line.startswith("at ")] or lines or ["it printed nothing"])[-1]

@@ -18,7 +18,7 @@ except ImportError:
 else:
     DRIVER_PRESENT = True
 
-# The password stays in its file on the machine: what asks the store need not be told it.
+# The password stays in its file on the machine, so that no task has to pass it.
 STORE_ARGUMENT = {
     "store": {
         "type": "dict",
@@ -53,7 +53,7 @@ def password_of(store: dict[str, Any]) -> str:
 
 
 def client_of(store: dict[str, Any], login: dict[str, str] | None = None) -> Any:
-    """Make a client: with a login of its own, or with the store's, if it has one."""
+    """Make a client: with the given login, or with the store's, if it has one."""
     if login is None and store["username"]:
         login = {"username": store["username"], "password": password_of(store), "authSource": "admin"}
     options: dict[str, Any] = {"serverSelectionTimeoutMS": TIMEOUT_MS, "tz_aware": True, **(login or {})}
@@ -64,7 +64,7 @@ def client_of(store: dict[str, Any], login: dict[str, str] | None = None) -> Any
 
 @contextmanager
 def one_sentence(module: AnsibleModule) -> Iterator[dict[str, Any]]:
-    """Give the store's parameters; a failure of the driver or the store ends the module with a sentence."""
+    """Yield the store's parameters. If the driver or the store fails, the module ends with one sentence."""
     if not DRIVER_PRESENT:
         module.fail_json(
             msg="The Python driver is missing: install the package python3-pymongo on this machine."
@@ -81,6 +81,6 @@ def one_sentence(module: AnsibleModule) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def connect(module: AnsibleModule) -> Iterator[Any]:
-    """Give the module's database; failures as in one_sentence."""
+    """Yield the module's database; failures as in one_sentence."""
     with one_sentence(module) as store, client_of(store) as client:
         yield client[module.params["database"]]

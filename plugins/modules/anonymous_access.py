@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ask Kafka or MongoDB something without saying who asks."""
+"""Ask Kafka or MongoDB something without a login."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = """
 module: anonymous_access
-short_description: Whether Kafka or MongoDB answer somebody who does not log in
+short_description: Find out whether Kafka or MongoDB answer without a login
 description:
   - Asks the broker for its topics, or the store for its databases, without a login, with TLS and without.
   - Changes nothing.
 options:
   service:
-    description: What listens there.
+    description: Which service it is.
     type: str
     choices: [kafka, mongodb]
     required: true
   host:
-    description: Its address; the certificate must name it.
+    description: The service's address. Its certificate must name this address.
     type: str
     required: true
   port:
-    description: Its port.
+    description: The service's port.
     type: int
     required: true
   ca_file:
@@ -35,7 +35,7 @@ options:
     required: true
 attributes:
   check_mode:
-    description: Asks the same.
+    description: Does the same, since it changes nothing.
     support: full
 author: [gpu-token-pipeline]
 """
@@ -52,17 +52,17 @@ EXAMPLES = """
 
 RETURN = """
 plaintext:
-  description: What it said without TLS; C(refused) or C(answered).
+  description: The result without TLS, C(refused) or C(answered).
   returned: always
   type: str
 tls:
-  description: The same over TLS.
+  description: The result with TLS.
   returned: always
   type: str
 """
 
 PATIENCE_SECONDS = 10
-# How TLS says that it heard something else.
+# TLS's errors for an answer that is not TLS.
 TLS_ALERT = b"\x15\x03"
 # MongoDB's code for "command … requires authentication".
 UNAUTHORIZED = b"\x10code\x00" + struct.pack("<i", 13)
@@ -88,7 +88,7 @@ QUESTIONS = {"kafka": kafka_question, "mongodb": mongodb_question}
 
 
 def ask(connection: socket.socket, service: str) -> str:
-    """What becomes of the question: a service that wants to know who asks hangs up, or says so."""
+    """Ask; a service that demands a login closes the connection, or answers with an error."""
     try:
         connection.sendall(QUESTIONS[service]())
         answer = connection.recv(65_536)

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Say what a data volume holds and whether it is mounted, without changing it."""
+"""Find out what a data volume holds and whether it is mounted, without changing it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ansible.module_utils.basic import AnsibleModule
 DOCUMENTATION = """
 module: data_volume_info
 short_description: What a data volume holds
-description: Looks at a block device and at the directory on which it belongs. Changes nothing.
+description: Looks at a block device and at the directory where it should be mounted. Changes nothing.
 options:
   device:
     description: The block device.
     type: path
     required: true
   mount:
-    description: The directory on which it belongs.
+    description: The directory where it should be mounted.
     type: path
     required: true
   file_system:
@@ -26,7 +26,7 @@ options:
     required: true
 attributes:
   check_mode:
-    description: Reads the same.
+    description: Does the same, since it changes nothing.
     support: full
 author: [gpu-token-pipeline]
 """
@@ -45,7 +45,7 @@ attached:
   returned: always
   type: bool
 content:
-  description: The file system, or what else there is in words; an empty string if the device is empty.
+  description: The file system, or a description of other content; an empty string if there is none.
   returned: always
   type: str
 mounted:
@@ -53,7 +53,7 @@ mounted:
   returned: always
   type: bool
 covered:
-  description: Whether another device is.
+  description: Whether another device is mounted on the directory.
   returned: always
   type: bool
 hidden:
@@ -67,7 +67,7 @@ tools:
   type: bool
 """
 
-# Every file system leaves something in the first blocks; a new EBS volume reads as zeros.
+# Every file system writes something into the first blocks; a new EBS volume reads as zeros.
 MIB = 1024 * 1024
 EMPTY_MIB = 16
 NAMES_SHOWN = 5
@@ -78,7 +78,7 @@ AMBIGUOUS = 8
 
 
 def is_zero(device: Path) -> bool:
-    """Tell whether a device begins with zeros alone."""
+    """Tell whether a device begins with nothing but zeros."""
     with device.open("rb") as volume:
         return not any(any(volume.read(MIB)) for _ in range(EMPTY_MIB))
 

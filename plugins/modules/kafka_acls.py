@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Bring Kafka's access control lists to what a list says, and to nothing else."""
+"""Make Kafka's access control lists equal to a list."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ DOCUMENTATION = """
 module: kafka_acls
 short_description: Kafka's access control lists
 description:
-  - Compares the broker's ACLs with a list, grants what lacks, and withdraws everything that is not listed.
-  - Starts one JVM when nothing is to be changed, and one more for each user and operation that is.
+  - Compares the broker's ACLs with a list, grants what is missing, and withdraws what is not listed.
+  - Starts one JVM if nothing has to change, and one more for each user and operation that changes.
 extends_documentation_fragment: [gpu_token.pipeline.kafka_tools]
 options:
   acls:
@@ -31,23 +31,23 @@ options:
         type: str
         required: true
       operation:
-        description: What the user may do; C(read) and C(write) imply C(describe).
+        description: The operations that the user may do; C(read) and C(write) imply C(describe).
         type: str
         required: true
         choices: [all, alter, alter_configs, create, delete, describe, describe_configs, read, write]
       topics:
-        description: On these topics. A name that ends in C(*) stands for all names that begin so.
+        description: The topics concerned. A name that ends in C(*) stands for all names that begin with it.
         type: list
         elements: str
         default: []
       groups:
-        description: On these consumer groups, named the same way.
+        description: The consumer groups concerned, named in the same way.
         type: list
         elements: str
         default: []
 attributes:
   check_mode:
-    description: Says what it would change.
+    description: Reports what would change.
     support: full
   diff_mode:
     description: Shows all ACLs before and after.
@@ -66,7 +66,7 @@ EXAMPLES = """
 
 RETURN = """
 actions:
-  description: What was, or would be, changed, a sentence each.
+  description: One sentence for each change that was made, or would be made in check mode.
   returned: always
   type: list
   elements: str
@@ -75,7 +75,7 @@ actions:
 TOOL = "kafka-acls.sh"
 OPERATIONS = ["all", "alter", "alter_configs", "create", "delete", "describe", "describe_configs"]
 OPERATIONS += ["read", "write"]
-# Kafka's kinds of resources and the tool's options for them; the cluster alone has no name there.
+# Kafka's kinds of resources and the tool's options for them. The option for the cluster takes no name.
 KINDS = {
     "TOPIC": "--topic",
     "GROUP": "--group",
@@ -90,7 +90,7 @@ ENTRY = re.compile(r"\(principal=(.*), host=(.*), operation=(\w+), permissionTyp
 
 @dataclass(frozen=True, order=True)
 class Who:
-    """What one call of the tool is about, whatever the number of resources."""
+    """What one call of the tool changes, for any number of resources."""
 
     principal: str
     operation: str
@@ -100,7 +100,7 @@ class Who:
 
     @property
     def arguments(self) -> list[str]:
-        """The same for the tool, which writes operations as DescribeConfigs."""
+        """The operation in the tool's spelling, such as DescribeConfigs."""
         side = self.permission.lower()
         return [
             *(f"--{side}-principal", self.principal, f"--{side}-host", self.host),
@@ -146,7 +146,7 @@ def parse(printed: str) -> set[Acl]:
 
 
 def wanted(acls: Iterable[dict[str, Any]]) -> set[Acl]:
-    """Read the module's parameter. `*` alone is Kafka's own name for all."""
+    """Read the module's parameter. A single `*` is Kafka's own name for all."""
     found = set()
     for params in acls:
         for kind, names in (("TOPIC", params["topics"]), ("GROUP", params["groups"])):
@@ -189,7 +189,7 @@ def main() -> None:
     before, after = parse(run(module, TOOL, ["--list"])), wanted(module.params["acls"])
     lacking, surplus = after - before, before - after
     if not module.check_mode:
-        # In this order, so that a right which is only named otherwise is never missing.
+        # Grant first: a right that only changes its form is never missing in between.
         for arguments in [*calls(["--add"], lacking), *calls(["--remove", "--force"], surplus)]:
             run(module, TOOL, arguments)
     actions = [f"grant: {acl.sentence}" for acl in sorted(lacking)]

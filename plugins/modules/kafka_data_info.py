@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Say what a broker's data directory holds, without changing it."""
+"""Find out what a broker's data directory holds, without changing it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ options:
     required: true
 attributes:
   check_mode:
-    description: Reads the same.
+    description: Does the same, since it changes nothing.
     support: full
 author: [gpu-token-pipeline]
 """
@@ -54,7 +54,7 @@ kept_cluster_id:
   returned: always
   type: str
 foreign:
-  description: Some names, if the directory is full and not Kafka's.
+  description: Some names from the directory, if it has content that is not Kafka's.
   returned: always
   type: list
   elements: str
@@ -64,7 +64,8 @@ wrong_owner:
   type: bool
 """
 
-# A new file system's own directory, and what a broker may leave before it has formatted its storage.
+# Names that do not count as content: a new file system's directory, and files of a broker that has not yet
+# formatted its storage.
 NOT_FOREIGN = {"lost+found", ".lock", "bootstrap.checkpoint"}
 NAMES_SHOWN = 5
 

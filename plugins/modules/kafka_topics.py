@@ -14,9 +14,9 @@ DOCUMENTATION = """
 module: kafka_topics
 short_description: Create and alter Kafka topics
 description:
-  - Compares topics with a list, creates those that lack, raises partitions and alters settings.
-  - Topics and settings that are not listed are left alone. Partitions are never lowered.
-  - Starts one JVM when nothing is to be changed, and one more for each change.
+  - Compares topics with a list, creates missing ones, adds partitions and alters settings.
+  - Topics and settings that are not listed stay as they are. Partitions are never removed.
+  - Starts one JVM if nothing has to change, and one more for each change.
 extends_documentation_fragment: [gpu_token.pipeline.kafka_tools]
 options:
   topics:
@@ -34,7 +34,7 @@ options:
         type: int
         required: true
       replication_factor:
-        description: Copies of a partition; used at creation only.
+        description: Copies of each partition. Used only when the topic is created.
         type: int
         default: 1
       config:
@@ -43,7 +43,7 @@ options:
         default: {}
 attributes:
   check_mode:
-    description: Says what it would change.
+    description: Reports what would change.
     support: full
   diff_mode:
     description: Shows partitions and settings before and after.
@@ -64,12 +64,12 @@ EXAMPLES = """
 
 RETURN = """
 actions:
-  description: What was, or would be, changed, a sentence each.
+  description: One sentence for each change that was made, or would be made in check mode.
   returned: always
   type: list
   elements: str
 unhealthy:
-  description: Partitions without a leader or short of replicas.
+  description: Partitions without a leader, or with too few replicas.
   returned: always
   type: list
   elements: str
@@ -77,7 +77,7 @@ unhealthy:
 
 
 class TopicsError(Exception):
-    """A topic cannot be brought to what was asked for; the message is one sentence."""
+    """A topic cannot be changed as requested; the message is one sentence."""
 
 
 @dataclass(frozen=True)

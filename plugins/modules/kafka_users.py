@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Set the passwords of Kafka's users that do not work yet."""
+"""Set the passwords of those Kafka users who cannot log in with them yet."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ DOCUMENTATION = """
 module: kafka_users
 short_description: Kafka's users and their passwords
 description:
-  - Logs in as each user by SCRAM-SHA-512 over TLS, as clients do, and sets the password where it is refused.
-  - Users that are not listed are left alone; without an ACL they may do nothing.
-  - No password is in a command line, in a file or in what the module prints.
+  - Logs in as each user with SCRAM-SHA-512 over TLS, as clients do. If that is refused, sets the password.
+  - Users that are not listed stay as they are; without an ACL they may do nothing.
+  - No password appears in a command line, in a file or in the module's output.
 extends_documentation_fragment: [gpu_token.pipeline.kafka_tools]
 options:
   host:
@@ -30,7 +30,7 @@ options:
     type: str
     required: true
   port:
-    description: Port of the listener that the users log in at.
+    description: Port of the listener at which the users log in.
     type: int
     required: true
   ca_file:
@@ -53,10 +53,10 @@ options:
         required: true
 attributes:
   check_mode:
-    description: Logs in the same, and says whose password it would set.
+    description: Logs in as usual, and reports whose password would be set.
     support: full
   diff_mode:
-    description: Shows whose password is refused.
+    description: Shows whose password was refused.
     support: full
 author: [gpu-token-pipeline]
 """
@@ -75,14 +75,14 @@ EXAMPLES = """
 
 RETURN = """
 actions:
-  description: What was, or would be, changed, a sentence each.
+  description: One sentence for each change that was made, or would be made in check mode.
   returned: always
   type: list
   elements: str
 """
 
 ITERATIONS = 8192
-# A broker learns of a new password from the controllers, a moment after the tool has returned.
+# A broker gets a new password from the controllers, a moment after the tool has returned.
 LOOKS = 20
 LOOK_SECONDS = 0.5
 
@@ -106,7 +106,7 @@ def accepted(module: AnsibleModule, user: dict[str, Any]) -> bool:
 
 
 def set_password(module: AnsibleModule, user: dict[str, Any]) -> None:
-    """Set it, and wait until the broker knows it."""
+    """Set the password, and wait until the broker accepts it."""
     arguments = ["--alter", "--entity-type", "users", "--entity-name", user["name"], "--add-config-file"]
     run(
         module,

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ask MongoDB a question: run an aggregation and return its documents."""
+"""Run an aggregation on MongoDB and return its documents."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ options:
     default: []
 attributes:
   check_mode:
-    description: Reads the same.
+    description: Does the same, since it changes nothing.
     support: full
 author: [gpu-token-pipeline]
 """

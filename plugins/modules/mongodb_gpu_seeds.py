@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Keep GPU documents as a list says."""
+"""Keep GPU documents equal to a list."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ansible_collections.gpu_token.pipeline.plugins.module_utils.mongodb_connect
 
 DOCUMENTATION = """
 module: mongodb_gpu_seeds
-short_description: Keep GPU documents as a list says
+short_description: Keep GPU documents equal to a list
 description:
-  - Inserts GPUs that lack and sets the listed fields of those that differ.
-  - A GPU is known by its name and index and, where both sides have one, its uuid.
+  - Inserts missing GPUs, and sets the listed fields of those that differ.
+  - A GPU is identified by its name and index and, if both sides have one, its uuid.
   - A document without a uuid takes the seed's.
-  - Documents and fields that are not listed are left alone.
+  - Documents and fields that are not listed stay as they are.
 extends_documentation_fragment: [gpu_token.pipeline.mongodb_store]
 options:
   database:
@@ -37,7 +37,7 @@ options:
     required: true
 attributes:
   check_mode:
-    description: Says what it would change.
+    description: Reports what would change.
     support: full
   diff_mode:
     description: Shows the fields of each GPU that changes, before and after.
@@ -55,7 +55,7 @@ EXAMPLES = """
 
 RETURN = """
 actions:
-  description: What was, or would be, changed, a sentence each.
+  description: One sentence for each change that was made, or would be made in check mode.
   returned: always
   type: list
   elements: str
@@ -88,7 +88,7 @@ def label(seed: Document) -> str:
 
 
 def find(documents: list[Document], seed: Document) -> Document | None:
-    """Pick the document that stands for a seed: its uuid first, then one that has none."""
+    """Find a seed's document: first by its uuid, then one without a uuid."""
     alike = [
         document
         for document in documents

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Bring a database's indexes to what a list says."""
+"""Create and replace a database's indexes according to a list."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ DOCUMENTATION = """
 module: mongodb_indexes
 short_description: Create and replace MongoDB indexes
 description:
-  - Compares indexes with a list and creates those that lack.
-  - Replaces those of the same fields with other options.
-  - Indexes that are not listed are left alone.
+  - Compares indexes with a list and creates missing ones.
+  - Replaces an index that has the same fields but other options.
+  - Indexes that are not listed stay as they are.
   - Unlike community.mongodb.mongodb_index it compares fields and options instead of names, has a diff,
     and tells in check mode of every index instead of the last one.
 extends_documentation_fragment: [gpu_token.pipeline.mongodb_store]
@@ -43,12 +43,12 @@ options:
         elements: str
         required: true
       options:
-        description: More of the index, by MongoDB's names.
+        description: Other options of the index, with MongoDB's names.
         type: dict
         default: {}
 attributes:
   check_mode:
-    description: Says what it would change.
+    description: Reports what would change.
     support: full
   diff_mode:
     description: Shows the listed indexes before and after.
@@ -67,13 +67,13 @@ EXAMPLES = """
 
 RETURN = """
 actions:
-  description: What was, or would be, changed, a sentence each.
+  description: One sentence for each change that was made, or would be made in check mode.
   returned: always
   type: list
   elements: str
 """
 
-# What makes an index of the same fields another one; the server adds fields of its own beside these.
+# Options that make an index with the same fields a different one. The server adds other options of its own.
 COMPARED_OPTIONS = (
     "unique",
     "sparse",
@@ -121,7 +121,7 @@ def parse_key(text: str) -> tuple[str, int]:
 
 
 def effective(options: dict[str, Any]) -> dict[str, Any]:
-    """Keep the options that tell two indexes apart; one that is off equals one that is not there."""
+    """Keep the options that tell two indexes apart. An option that is off equals an absent one."""
     return {name: options[name] for name in COMPARED_OPTIONS if options.get(name) not in (None, False)}
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Keep MongoDB's users as a list says."""
+"""Keep MongoDB's users equal to a list."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ansible_collections.gpu_token.pipeline.plugins.module_utils.mongodb_connect
 
 DOCUMENTATION = """
 module: mongodb_users
-short_description: Keep MongoDB's users as a list says
+short_description: Keep MongoDB's users equal to a list
 description:
-  - Creates users that lack, and sets the password or the roles of those that differ.
-  - Whether a password is the wanted one is learnt by logging in with it.
-  - Users that are not listed are left alone.
+  - Creates missing users, and sets the password or the roles of those that differ.
+  - Logs in with a password to find out whether it is the wanted one.
+  - Users that are not listed stay as they are.
   - Logs in with the password in the store's C(password_file). Where that is refused, with the wanted one
     of the listed user of that name, so a run that was cut off between the store and the file goes on.
   - Unlike community.mongodb.mongodb_user it changes nothing, and says so, when the password is right already.
@@ -37,7 +37,7 @@ options:
         type: str
         required: true
       database:
-        description: The database in which the user is made and logs in, and in which the roles hold.
+        description: The database in which the user is created, logs in and has the roles.
         type: str
         required: true
       password:
@@ -51,10 +51,10 @@ options:
         required: true
 attributes:
   check_mode:
-    description: Says what it would change.
+    description: Reports what would change.
     support: full
   diff_mode:
-    description: Shows the roles of each user that changes, and of a password that it is another.
+    description: Shows the roles of each user that changes, and for a password only that it changes.
     support: full
 author: [gpu-token-pipeline]
 """
@@ -69,7 +69,7 @@ EXAMPLES = """
 
 RETURN = """
 actions:
-  description: What was, or would be, changed, a sentence each.
+  description: One sentence for each change that was made, or would be made in check mode.
   returned: always
   type: list
   elements: str
@@ -103,19 +103,19 @@ def label(user: dict[str, Any]) -> str:
 
 
 def wanted_roles(user: dict[str, Any]) -> Roles:
-    """The roles as MongoDB tells them: each with the database in which it holds."""
+    """The roles as MongoDB lists them: each with its database."""
     return frozenset((role, user["database"]) for role in user["roles"])
 
 
 def plan(user: dict[str, Any], roles: Roles | None, password_is_right: bool) -> list[Action]:
-    """List what brings a user with these roles (None: there is none) to what is wanted."""
+    """List the changes from a user's present roles (None: there is no such user) to what is wanted."""
     if roles == wanted_roles(user) and password_is_right:
         return []
     return [Action(user, roles, not password_is_right)]
 
 
 def diff(actions: list[Action]) -> dict[str, Any]:
-    """Show the roles before and after, and of a password only that it is another."""
+    """Show the roles before and after, and for a password only that it changes."""
 
     def shown(roles: Roles, another_password: bool) -> dict[str, Any]:
         return {
@@ -133,7 +133,7 @@ def diff(actions: list[Action]) -> dict[str, Any]:
 
 
 def takes(client: Any) -> bool:
-    """Say whether the store takes the client's login."""
+    """Whether the store accepts the client's login."""
     from pymongo.errors import OperationFailure
 
     try:
@@ -151,7 +151,7 @@ def login(user: dict[str, Any]) -> dict[str, str]:
 
 
 def administrator(store: dict[str, Any], users: list[dict[str, Any]]) -> Any:
-    """Give a client of the store's user. Raises LoginError if the store takes none of its passwords."""
+    """Make a client with the store's user. Raises LoginError if the store accepts none of its passwords."""
     same = [user for user in users if (user["name"], user["database"]) == (store["username"], "admin")]
     for own_login in [None, *map(login, same)]:
         client = client_of(store, own_login)
