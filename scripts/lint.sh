@@ -14,7 +14,7 @@ run mypy lab fleet bench drill testing supply
 for app in contracts processor producers; do
   run mypy "apps/$app/gpu_token_$app"
 done
-run mypy apps/build_context.py
+run mypy roles/app_image/files/build_context.py
 # By the names under which Ansible loads them.
 run env MYPYPATH=collections mypy --explicit-package-bases --package ansible_collections.gpu_token.pipeline.plugins
 mapfile -t dockerfiles < <(git ls-files --cached --others --exclude-standard | grep -E '(^|/)Dockerfile|\.Dockerfile$')

@@ -12,12 +12,16 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 
-ROOT = Path(__file__).parents[2]
+from .role_files import ROOT, role_variables
 
 
 def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_context", ROOT / "apps" / "build_context.py")
+    spec = importlib.util.spec_from_file_location(
+        "build_context", ROOT / "roles" / "app_image" / "files" / "build_context.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -26,6 +30,12 @@ def load() -> ModuleType:
 
 
 build_context = load()
+
+
+def cache() -> Path:
+    """The role's cache, whose downloads the tests use too."""
+    variables = role_variables("app_image")
+    return Path(Templar(DataLoader()).template(variables["_app_image_cache"]))
 
 
 @pytest.fixture
@@ -46,7 +56,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
 
 
 def tag(capsys: pytest.CaptureFixture[str], source: Path, *arguments: str, app: str = "producers") -> str:
-    result = call(capsys, app, "--source", str(source), "--out", str(source / "out"), "--check", *arguments)
+    result = call(capsys, app, "--source", str(source), "--cache", str(source / "out"), "--check", *arguments)
     assert result["built"] is False
     assert not (source / "out").exists()
     text: str = result["tag"]
@@ -132,16 +142,22 @@ def test_requirements_are_those_of_the_machine_and_have_hashes(app: str) -> None
 
 @pytest.fixture
 def built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    return call(capsys, "producers", "--out", str(tmp_path / "out"))
+    (tmp_path / "cache").mkdir()
+    wheels = cache() / "wheels"
+    wheels.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "cache" / "wheels").symlink_to(wheels)
+    return call(capsys, "producers", "--cache", str(tmp_path / "cache"))
 
 
 def test_a_context_is_built_once_and_holds_all_that_the_image_needs(
     built: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert built["built"] is True
-    again = call(capsys, "producers", "--out", str(tmp_path / "out"))
+    again = call(capsys, "producers", "--cache", str(tmp_path / "cache"))
     assert again == {**built, "built": False}
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [f"producers-{built['tag']}"]
+    assert [path.name for path in (tmp_path / "cache" / "contexts").iterdir()] == [
+        f"producers-{built['tag']}"
+    ]
 
     with tarfile.open(built["archive"]) as tar:
         members = {member.name: member for member in tar.getmembers()}
@@ -183,18 +199,20 @@ def test_a_build_that_fails_leaves_nothing(
         raise build_context.ContextError("pip could not download the locked wheels: no route to host")
 
     monkeypatch.setattr(build_context, "download", fail)
-    assert build_context.main(["producers", "--out", str(tmp_path)]) == 1
+    assert build_context.main(["producers", "--cache", str(tmp_path)]) == 1
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == (
         "The build context of producers cannot be made: "
         "pip could not download the locked wheels: no route to host\n"
     )
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "contexts").iterdir()) == []
 
 
 def test_a_source_without_the_apps_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert build_context.main(["producers", "--source", str(tmp_path), "--check"]) == 1
+    assert (
+        build_context.main(["producers", "--cache", str(tmp_path), "--source", str(tmp_path), "--check"]) == 1
+    )
     said = capsys.readouterr().err
     assert said.startswith("The build context of producers cannot be made: uv could not export")
     assert said.count("\n") == 1

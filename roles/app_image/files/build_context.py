@@ -1,6 +1,6 @@
 """Prepares what a machine needs to build an app's image without a package index.
 
-    python apps/build_context.py producers [--source DIR] [--out DIR] [--base-image REF] [--check]
+    python build_context.py producers --cache DIR [--source DIR] [--base-image REF] [--check]
 
 Prints one line of JSON: `tag` names the content (12 hexadecimal digits: the app's and the
 contracts' sources, the Dockerfile, the locked requirements, the base image, the Python version),
@@ -22,9 +22,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.markers import Marker
-from packaging.utils import parse_wheel_filename
-from uv import find_uv_bin
+try:
+    from packaging.markers import Marker
+    from packaging.utils import parse_wheel_filename
+    from uv import find_uv_bin
+except ImportError as missing:
+    sys.exit(f"Ansible's Python has no package {missing.name}: install packaging, pip and uv beside Ansible.")
 
 APPS = ("processor", "producers")
 # Raise it when this file makes other contexts of the same sources.
@@ -33,7 +36,8 @@ FORMAT = 1
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 # The base image's (images.python of fleet.yml).
 PYTHON = "3.13"
-ROOT = Path(__file__).resolve().parent.parent
+# The checkout, or the installed collection, that this role belongs to.
+ROOT = Path(__file__).resolve().parents[3]
 SHOWN_LINES = 5
 
 
@@ -87,10 +91,10 @@ def main(arguments: list[str] | None = None) -> int:
             requirements=locked_requirements(source, options.app, options.python),
         )
         tag = inputs.tag()
-        folder: Path = options.out.resolve() / f"{options.app}-{tag}"
+        folder: Path = options.cache.resolve() / "contexts" / f"{options.app}-{tag}"
         build = not options.check and not folder.exists()
         if build:
-            make(inputs, folder, options.wheels.expanduser())
+            make(inputs, folder, options.cache / "wheels")
     except (ContextError, OSError) as error:
         print(f"The build context of {options.app} cannot be made: {error}", file=sys.stderr)
         return 1
@@ -201,12 +205,10 @@ def archive(context: Path, target: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    cache = Path(os.environ.get("LAB_CACHE") or "~/.cache/gpu-token-lab")
     parser = argparse.ArgumentParser(description="Prepare an app's build context; prints JSON.")
     parser.add_argument("app", choices=APPS)
+    parser.add_argument("--cache", type=Path, required=True, help="where contexts and downloads are kept")
     parser.add_argument("--source", type=Path, default=ROOT, help="checkout to build from (this one)")
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "contexts", help="where contexts stand")
-    parser.add_argument("--wheels", type=Path, default=cache / "wheels", help="where downloads are kept")
     parser.add_argument("--python", default=PYTHON, help=f"the base image's Python ({PYTHON})")
     parser.add_argument("--base-image", default="", help="the base image: another one, another tag")
     parser.add_argument("--check", action="store_true", help="print the tag and make nothing")
