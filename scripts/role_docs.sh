@@ -7,6 +7,14 @@ status=0
 for role in roles/*/; do
   readme=$(mktemp)
   aar-doc --output-file "$readme" --output-mode replace --output-template '{{ content }}' "$role" markdown >/dev/null
+  example="docs/examples/$(basename "$role").yml"
+  # aar-doc writes the collection's version into the text, and an example that YAML cannot read.
+  awk -v example="$([ ! -e "$example" ] || echo "$example")" '
+    /^Version: / { print ""; next }
+    /^## Example Playbook/ { skip = 1; if (example) printf "%s\n\n[%s](../../%s)\n\n", $0, example, example }
+    /^## License/ { skip = 0 }
+    !skip' "$readme" >"$readme.mended"
+  mv "$readme.mended" "$readme"
   if [ "${1:-}" = --check ]; then
     cmp -s "$readme" "${role}README.md" || { echo "${role}README.md differs from the role's argument specs; run: make docs" >&2; status=1; }
   else

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import yaml
 from .role_files import ROLES
 
 ROLE_FOLDERS = sorted(path for path in ROLES.iterdir() if (path / "tasks").is_dir())
+
+# Longest text in a cell of a README's tables.
+CELL_LENGTH = 200
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -36,10 +40,10 @@ def test_specs_describe_each_variable_and_bear_the_roles_name(role: Path) -> Non
 
 @pytest.mark.parametrize("role", ROLE_FOLDERS, ids=lambda path: path.name)
 def test_specs_repeat_the_default_where_it_is_a_plain_value(role: Path) -> None:
-    """A default that reads fleet.yml or a fact is described in words instead."""
+    """A default that reads fleet.yml or a fact, or is too long for a table, is described in words instead."""
     options = read(role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
     defaults = read(role / "defaults" / "main.yml")
-    plain = {name: value for name, value in defaults.items() if "{{" not in str(value)}
+    plain = {name: value for name, value in defaults.items() if "{{" not in str(value) and len(str(value)) <= CELL_LENGTH}
     said = {name: options[name].get("default") for name in plain if name in options}
     assert {name: value for name, value in said.items() if value != plain[name]} == {}
 
@@ -51,3 +55,17 @@ def test_each_entry_point_is_described(role: Path) -> None:
     present = {path.stem for path in (role / "tasks").glob("*.yml")}
     assert described <= present
     assert present & {"health", "restart", "presence"} <= described
+
+
+@pytest.mark.parametrize("role", ROLE_FOLDERS, ids=lambda path: path.name)
+def test_the_readme_is_text_that_people_read(role: Path) -> None:
+    """Ansible's markup, C(…) and the like, is rendered, and no cell of a table is longer than a few lines."""
+    text = (role / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"\b[A-Z]\([^)]*\)", text) == []
+    cells = [cell for line in text.splitlines() if line.startswith("|") for cell in line.split("|")]
+    assert [cell for cell in cells if len(cell) > CELL_LENGTH] == []
+
+
+@pytest.mark.parametrize("role", ROLE_FOLDERS, ids=lambda path: path.name)
+def test_defaults_say_where_they_are_described(role: Path) -> None:
+    assert "described in meta/argument_specs.yml" in (role / "defaults" / "main.yml").read_text().splitlines()[1]
