@@ -23,7 +23,7 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.serving import run_simple
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from lab.ec2 import PROGRAM, REGION
+from lab.ec2_server import PROGRAM, REGION
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -12,7 +12,6 @@ from fleet.model import FleetError, load
 from lab import lock, preflight, settings
 from lab.environment import Environment
 from lab.errors import LabError
-from lab.images.errors import ImageError
 from lab.report import Report
 
 
@@ -34,6 +33,6 @@ def opened(locked: bool = True) -> Iterator[Environment]:
         for sentence in error.errors:
             report.failed(f"fleet.yml: {sentence}")
         raise typer.Exit(1) from error
-    except (LabError, ImageError) as error:
+    except LabError as error:
         report.failed(str(error))
         raise typer.Exit(1) from error

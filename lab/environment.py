@@ -12,7 +12,7 @@ from fleet.model import Fleet
 from lab import (
     addresses,
     disks,
-    ec2,
+    ec2_server,
     engine,
     firewall,
     handover,
@@ -24,7 +24,7 @@ from lab import (
     registry,
     ssh,
 )
-from lab.ec2 import DataVolume
+from lab.ec2 import DataVolume, Instance, Registrations
 from lab.errors import LabError
 from lab.machines import Machine, Order
 from lab.report import Report
@@ -52,13 +52,13 @@ class Environment:
         for name in wanted:
             self._require_known(name)
         preflight.require()
-        ec2.require_port(self.settings)
+        ec2_server.require_port(self.settings)
         registry.require_port(self.settings)
         self._engine()
         preflight.require_bridge_filter()
         network.require_usable(self.settings)
         existing = self._existing()
-        chosen = images.ensure(self.settings.cache, self.settings.image_mode, self.fleet, self.report.note)
+        chosen = self._images()
         cut_off = network.ensure(self.settings, self.report)
         for name in [] if names else [name for name in existing if name not in roles]:
             self._remove(existing.pop(name))
@@ -70,7 +70,7 @@ class Environment:
         plan = self._plan(missing, existing)
         self._firewall(existing, plan)
         registry.ensure(self.settings, self.report)
-        ec2.ensure_server(self.settings, self.report)
+        ec2_server.ensure(self.settings, self.report)
         volumes = {name: self._volume_id(name) for name in missing}
         self._each(missing, lambda name: self._create(name, plan[name], volumes[name], chosen.machine))
         self._each([name for name in wanted if name in existing], lambda name: self._heal(existing[name]))
@@ -85,7 +85,7 @@ class Environment:
             # It was up, so something is left that only a running engine can remove.
             self._engine()
         registry.stop(self.settings, self.report)
-        ec2.stop_server(self.settings, self.report)
+        ec2_server.stop(self.settings, self.report)
         if engine.answers():
             found = self._existing()
             self._each(list(found), lambda name: self._remove(found[name]))
@@ -127,18 +127,16 @@ class Environment:
     def replace(self, name: str) -> None:
         """Destroy a machine and make another in its place: new disks, address and keys, old data disk."""
         old = self.machine(name)
-        engine_image = images.ensure(
-            self.settings.cache, self.settings.image_mode, self.fleet, self.report.note
-        ).machine
+        machine_image = self._images().machine
         others = {key: machine for key, machine in self._existing().items() if key != name}
         address = self._plan([name], others, avoid=old.address)[name]
         machines.remove(self.settings, name, keep_data=True)
         self.keys.forget(name)
-        ec2.ensure_server(self.settings, self.report)
-        ec2.terminate(ec2.client(self.settings), self.fleet.project, self.settings.name, name)
+        ec2_server.ensure(self.settings, self.report)
+        self._registrations().terminate(name)
         self.report.changed(f"{name}: destroyed, its data disk kept")
         self._firewall(others, {name: address})
-        self._create(name, address, self._volume_id(name), engine_image)
+        self._create(name, address, self._volume_id(name), machine_image)
         self._publish()
         self._reachable(name)
 
@@ -162,6 +160,9 @@ class Environment:
         folder = self.settings.state.parent
         with lock.held(folder, self.report):
             engine.ensure(folder, self.report)
+
+    def _images(self) -> images.ImageSet:
+        return images.ensure(self.settings.cache, self.settings.image_mode, self.fleet, self.report.note)
 
     def _existing(self) -> dict[str, Machine]:
         found = machines.listing(self.settings)
@@ -194,8 +195,7 @@ class Environment:
         volume = self._data_volume(name, self.fleet.machines()[name])
         if volume is None:
             return None
-        api = ec2.client(self.settings)
-        return ec2.ensure_volume(api, self.fleet.project, self.settings.name, volume, self.report)
+        return self._registrations().ensure_volume(volume, self.report)
 
     def _disk(self, name: str, role: str) -> None:
         if volume := self._data_volume(name, role):
@@ -227,20 +227,24 @@ class Environment:
     def _publish(self) -> None:
         """Tell SSH and the EC2 API which machines there are."""
         existing = self._existing()
-        addresses = {machine.name: machine.address for machine in existing.values()}
-        self.keys.write_known_hosts(addresses)
-        self.keys.write_config(addresses)
-        ec2.ensure_server(self.settings, self.report)
-        api, project, environment = ec2.client(self.settings), self.fleet.project, self.settings.name
+        hosts = {machine.name: machine.address for machine in existing.values()}
+        self.keys.write_known_hosts(hosts)
+        self.keys.write_config(hosts)
+        ec2_server.ensure(self.settings, self.report)
+        registrations = self._registrations()
         subnets = (self.settings.vpc, self.settings.subnet)
         instances = [self._instance(machine) for machine in existing.values()]
-        ec2.register(api, project, environment, subnets, instances, self.report)
+        registrations.register(subnets, instances, self.report)
         volumes = [self._data_volume(machine.name, machine.role) for machine in existing.values()]
-        ec2.attach_volumes(api, project, environment, filter(None, volumes), self.report)
+        registrations.attach_volumes(filter(None, volumes), self.report)
 
-    def _instance(self, machine: Machine) -> ec2.Instance:
+    def _registrations(self) -> Registrations:
+        api = ec2_server.client(self.settings)
+        return Registrations(api, self.fleet.project, self.settings.name)
+
+    def _instance(self, machine: Machine) -> Instance:
         kind = self.fleet.roles[machine.role].instance_type
-        return ec2.Instance(machine.name, machine.role, machine.address, kind, machine.running)
+        return Instance(machine.name, machine.role, machine.address, kind, machine.running)
 
     def _reachable(self, name: str) -> None:
         """Wait until a machine lets the operator in; give it its keys again if it will not."""

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import Literal, get_args
 
 from fleet.model import Fleet
 from lab.errors import LabError
 
 ROOT = Path(__file__).resolve().parent.parent
 LABEL = "gpu-token.lab"
-IMAGE_MODES = ("auto", "official", "built")
+ImageMode = Literal["auto", "official", "built"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Settings:
     vpc: IPv4Network
     ec2_port: int
     registry_port: int
-    image_mode: str
+    image_mode: ImageMode
     cache: Path
     root: Path
 
@@ -82,16 +83,13 @@ def from_environment(environ: Mapping[str, str], fleet: Fleet, root: Path = ROOT
             "since it becomes part of a network interface's name."
         )
     subnet = _subnet(environ.get("LAB_SUBNET") or str(fleet.network.subnet_cidr))
-    mode = environ.get("LAB_IMAGES") or "auto"
-    if mode not in IMAGE_MODES:
-        raise LabError(f'LAB_IMAGES is "{mode}": use one of {", ".join(IMAGE_MODES)}.')
     return Settings(
         name=name,
         subnet=subnet,
         vpc=fleet.network.vpc_cidr if subnet.subnet_of(fleet.network.vpc_cidr) else _around(subnet),
         ec2_port=_port(environ, "LAB_EC2_PORT", 15000),
         registry_port=_port(environ, "LAB_REGISTRY_PORT", 15001),
-        image_mode=mode,
+        image_mode=_image_mode(environ),
         cache=Path(environ.get("LAB_CACHE") or "~/.cache/gpu-token-lab").expanduser().resolve(),
         root=root,
     )
@@ -108,6 +106,15 @@ def _subnet(text: str) -> IPv4Network:
     if not 16 <= subnet.prefixlen <= 27:
         raise LabError(f"LAB_SUBNET is {subnet}: use a prefix from /16 to /27.")
     return subnet
+
+
+def _image_mode(environ: Mapping[str, str]) -> ImageMode:
+    text = environ.get("LAB_IMAGES") or "auto"
+    modes: tuple[ImageMode, ...] = get_args(ImageMode)
+    for mode in modes:
+        if mode == text:
+            return mode
+    raise LabError(f'LAB_IMAGES is "{text}": use one of {", ".join(modes)}.')
 
 
 def _around(subnet: IPv4Network) -> IPv4Network:

@@ -1,40 +1,57 @@
-"""Runs a command: returns its output, or raises one sentence with what it printed."""
+"""Runs a command: returns its output, or raises an error with the end of what it printed."""
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from lab.errors import LabError
 
+_SHOWN_LINES = 20
 
-def run(command: Sequence[str], stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
+
+def run(
+    command: Sequence[str],
+    stdin: bytes | Path = b"",
+    timeout_seconds: float | None = 120,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> str:
     """The standard output of a command that must succeed."""
-    done = attempt(command, stdin, timeout_seconds)
+    done = attempt(command, stdin, timeout_seconds, env=env, cwd=cwd)
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
+        printed = (done.stdout + done.stderr).decode(errors="replace").strip()
+        said = "\n  ".join(printed.splitlines()[-_SHOWN_LINES:]) or f"exit status {done.returncode}"
         raise LabError(f"`{' '.join(command[:6])}` failed: {said}")
     return done.stdout.decode(errors="replace")
 
 
 def attempt(
-    command: Sequence[str], stdin: bytes | None = None, timeout_seconds: float = 120
+    command: Sequence[str],
+    stdin: bytes | Path = b"",
+    timeout_seconds: float | None = 120,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command that may fail; one that takes too long counts as failed."""
-    try:
-        return subprocess.run(
-            command,
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            timeout=timeout_seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        note = f"no answer within {timeout_seconds:g} s".encode()
-        return subprocess.CompletedProcess(command, 124, b"", note)
-    except FileNotFoundError as error:
-        raise LabError(f"the command {command[0]} is missing: run `make setup-lab`.") from error
+    with contextlib.ExitStack() as stack:
+        source: dict[str, Any] = {"input": stdin}
+        if isinstance(stdin, Path):
+            source = {"stdin": stack.enter_context(stdin.open("rb"))}
+        try:
+            return subprocess.run(
+                command, capture_output=True, timeout=timeout_seconds, check=False, env=env, cwd=cwd, **source
+            )
+        except subprocess.TimeoutExpired:
+            note = f"no answer within {timeout_seconds:g} s".encode()
+            return subprocess.CompletedProcess(command, 124, b"", note)
+        except FileNotFoundError as error:
+            raise LabError(f"the command {command[0]} is missing: run `make setup-lab`.") from error
 
 
 def succeeds(command: Sequence[str], timeout_seconds: float = 120) -> bool:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from fleet.model import Fleet
-from lab import ec2, machines
+from lab import ec2_server, machines
+from lab.ec2 import Registrations
 from lab.machines import MIB, Machine
 from lab.settings import Settings
 
@@ -77,7 +78,7 @@ def _inside(settings: Settings, name: str) -> tuple[int | None, str | None]:
 
 
 def _instance_ids(settings: Settings, fleet: Fleet) -> dict[str, str]:
-    if not ec2.answers(settings):
+    if not ec2_server.answers(settings):
         return {}
-    known = ec2.registered(ec2.client(settings), fleet.project, settings.name)
+    known = Registrations(ec2_server.client(settings), fleet.project, settings.name).registered()
     return {instance.name: instance_id for instance_id, instance in known}

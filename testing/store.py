@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import yaml
 from pymongo import MongoClient
@@ -20,7 +19,7 @@ from testing.authority import Authority
 from testing.mongo_compat import initdb, mongod
 from testing.mongo_compat import settings as mongod_settings
 from testing.parts import ROOT
-from testing.processes import Process
+from testing.processes import Process, run
 
 DATABASE = "gpu_token"
 ADMIN_PASSWORD = "the-first-password-of-admin-00001"
@@ -75,10 +74,15 @@ class Store:
 
     def first_start(self) -> None:
         """Make the administrator, as the image does on an empty volume."""
-        # The server is found by its name there.
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        with mock.patch.dict(os.environ, PATH=path):
-            initdb.create(self.settings, "admin", ADMIN_PASSWORD)
+        environment = {
+            **os.environ,
+            # The server is found by its name there.
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            initdb.USER: "admin",
+            initdb.PASSWORD: ADMIN_PASSWORD,
+        }
+        place = [f"--dbpath={self.settings.db_path}", f"--port={self.settings.port}"]
+        run([sys.executable, "-m", initdb.__name__, *place], environment=environment)
 
     @contextmanager
     def running(self) -> Iterator[Store]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import boto3
 
-from lab.ec2 import REGION
+from lab.ec2_server import REGION
 
 
 def client(service: str, url: str) -> Any:

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab.images import context, store
-from lab.images.command import run, succeeds
 from lab.images.recipe import Recipe
+from lab.registry_server import serving
+from lab.shell import run, succeeds
 
 Report = Callable[[str], None]
 
@@ -52,7 +53,7 @@ class Builder:
                 with self._step(f"{recipe.name}: fetching packages"):
                     run(
                         [str(recipe.folder / context.PREPARE), str(prepared)],
-                        purpose=f"fetch the packages of the image {recipe.name}",
+                        timeout_seconds=None,
                         env={**os.environ, "PYTHON": sys.executable, **recipe.settings},
                         cwd=recipe.folder,
                     )
@@ -67,25 +68,25 @@ class Builder:
                         *(f"--build-arg={name}={value}" for name, value in sorted(arguments.items())),
                         "-",
                     ],
-                    purpose=f"build the image {recipe.name}",
+                    timeout_seconds=None,
                     stdin=tar,
                     env={**os.environ, "DOCKER_BUILDKIT": "0"},
                 )
 
     def _push(self, recipe: Recipe) -> None:
-        with self._step(f"{recipe.name}: storing"), store.serving(self._root) as address:
+        with self._step(f"{recipe.name}: storing"), serving(self._root) as address:
             remote = f"{address}/{recipe.reference}"
-            run(["docker", "tag", recipe.engine_name, remote], purpose=f"name {remote}")
+            run(["docker", "tag", recipe.engine_name, remote])
             try:
-                run(["docker", "push", "--quiet", remote], purpose=f"store the image {recipe.name}")
+                run(["docker", "push", "--quiet", remote], timeout_seconds=None)
             finally:
                 succeeds(["docker", "image", "rm", remote])
 
     def _pull(self, recipe: Recipe) -> None:
-        with self._step(f"{recipe.name}: loading from the cache"), store.serving(self._root) as address:
+        with self._step(f"{recipe.name}: loading from the cache"), serving(self._root) as address:
             remote = f"{address}/{recipe.reference}"
-            run(["docker", "pull", "--quiet", remote], purpose=f"load the image {recipe.name}")
-            run(["docker", "tag", remote, recipe.engine_name], purpose=f"name {recipe.engine_name}")
+            run(["docker", "pull", "--quiet", remote], timeout_seconds=None)
+            run(["docker", "tag", remote, recipe.engine_name])
             succeeds(["docker", "image", "rm", remote])
 
     @contextmanager

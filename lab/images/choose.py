@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from lab.errors import LabError
 from lab.images import official, recipes, store
 from lab.images.builder import Builder
-from lab.images.errors import ImageError
+from lab.settings import ImageMode
 
 if TYPE_CHECKING:
     from fleet.model import Fleet
 
-MODES = ("auto", "official", "built")
+Source = Literal["built", "official"]
 ASK_SECONDS = 3.0
 ENGINE_LOCK = Path("/run/lock/gpu-token-lab-images.lock")
 
@@ -29,16 +30,14 @@ class ImageSet:
     kafka: str
     mongo: str
     python: str
-    source: Literal["built", "official"]
+    source: Source
 
 
-def ensure(cache: Path, mode: str, fleet: "Fleet", report: Callable[[str], None]) -> ImageSet:
+def ensure(cache: Path, mode: ImageMode, fleet: "Fleet", report: Callable[[str], None]) -> ImageSet:
     """Have every image of the lab ready; the second call finds all of them and changes nothing.
 
     ``mode`` is LAB_IMAGES. LAB_BASE may name an image to pull as the machine's base.
     """
-    if mode not in MODES:
-        raise ImageError(f"LAB_IMAGES is {mode!r}: set it to one of {', '.join(MODES)}.")
     with _locked(report):
         root = store.registry_root(cache)
         builder = Builder(root, report)
@@ -60,9 +59,7 @@ def ensure(cache: Path, mode: str, fleet: "Fleet", report: Callable[[str], None]
         return built
 
 
-def _source(
-    root: Path, mode: str, fleet: "Fleet", report: Callable[[str], None]
-) -> Literal["built", "official"]:
+def _source(root: Path, mode: ImageMode, fleet: "Fleet", report: Callable[[str], None]) -> Source:
     """One line says which, and why."""
     if mode == "official":
         report("Images: official, as LAB_IMAGES says.")
@@ -86,7 +83,7 @@ def _source(
 def _all_stored(root: Path, fleet: "Fleet") -> bool:
     try:
         wanted = recipes.services(fleet)
-    except ImageError:
+    except LabError:
         return False
     return all(
         store.holds(root, recipe.repository, recipe.tag)

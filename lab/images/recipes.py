@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lab.images.errors import ImageError
+from lab.errors import LabError
 from lab.images.mirror import debian_mirrors
 from lab.images.recipe import CONTEXTS, ENGINE_PREFIX, Recipe
 from lab.images.reference import version_numbers
@@ -42,12 +42,12 @@ def services(fleet: "Fleet") -> Services:
     """Stand-ins of the fleet's images, at its versions; refuses a version that packages do not give."""
     kafka = version_numbers("images.kafka", fleet.images.kafka, 3)[:3]
     if kafka < OLDEST_KAFKA:
-        raise ImageError(
+        raise LabError(
             f"images.kafka is {fleet.images.kafka!r}, but Kafka can be built from packages from "
             f"{_dotted(OLDEST_KAFKA)} on: pin a later one, or set LAB_IMAGES=official."
         )
     if version_numbers("images.python", fleet.images.python, 2)[:2] != SUITE_PYTHON:
-        raise ImageError(
+        raise LabError(
             f"images.python is {fleet.images.python!r}, but the Python that can be built from packages is "
             f"{_dotted(SUITE_PYTHON)}: pin python:{_dotted(SUITE_PYTHON)}-slim, or set LAB_IMAGES=official."
         )
@@ -70,7 +70,7 @@ def _locked(package: str) -> str:
         name, _, version = line.partition("==")
         if name == package:
             return version
-    raise ImageError(f"{package} is not pinned in the mongo image's requirements.in.")
+    raise LabError(f"{package} is not pinned in the mongo image's requirements.in.")
 
 
 def _dotted(numbers: tuple[int, ...]) -> str:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from lab.images.errors import ImageError
+from lab.errors import LabError
 
 DOCKER_HUB = "registry-1.docker.io"
 
@@ -53,7 +53,7 @@ def version_numbers(setting: str, reference: str, at_least: int) -> tuple[int, .
     match = re.match(r"\d+(\.\d+)*", parse(reference).tag)
     numbers = tuple(int(part) for part in match[0].split(".")) if match else ()
     if len(numbers) < at_least:
-        raise ImageError(
+        raise LabError(
             f"{setting} is {reference!r}, whose tag does not begin with {at_least} numbers: "
             "name a version, or set LAB_IMAGES=official."
         )

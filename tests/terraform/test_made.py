@@ -45,7 +45,7 @@ def test_tags_are_those_that_the_lab_registers(fleet: Resources) -> None:
         name = values["tags"]["Name"]
         role = FLEET.machines()[name]
         registered = ec2.Instance(name, role, IPv4Address("10.0.1.4"), values["instance_type"], True)
-        assert values["tags"] == ec2.tags(FLEET.project, ENVIRONMENT, registered)
+        assert values["tags"] == registered.tags(FLEET.project, ENVIRONMENT)
 
 
 def test_flows_are_those_that_the_lab_enforces(fleet: Resources) -> None:
@@ -136,7 +136,7 @@ def test_data_volumes_are_those_that_the_lab_registers(fleet: Resources) -> None
         machine, volume = machines[attachment["instance_id"]], volumes[attachment["volume_id"]]
         role = FLEET.machines()[machine]
         registered = ec2.DataVolume(machine, role, volume["size"])
-        assert volume["tags"] == ec2.volume_tags(FLEET.project, ENVIRONMENT, registered)
+        assert volume["tags"] == registered.tags(FLEET.project, ENVIRONMENT)
         assert attachment["device_name"] == ec2.DATA_DEVICE
 
 

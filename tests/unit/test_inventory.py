@@ -205,8 +205,9 @@ def test_data_volume_is_the_one_that_is_attached_beside_the_machines_own_disk(ec
     url = f"http://127.0.0.1:{ec2_port}"
     api = aws.client("ec2", url)
     disk = ec2.DataVolume("kafka-1", "kafka", 20)
-    ec2.attach_volumes(api, PROJECT, "lab", [disk], Report())
-    volume_id = ec2.ensure_volume(api, PROJECT, "lab", disk, Report())
+    registrations = ec2.Registrations(api, PROJECT, "lab")
+    registrations.attach_volumes([disk], Report())
+    volume_id = registrations.ensure_volume(disk, Report())
     for listing in (
         inventory("lab", LAB_EC2_PORT=str(ec2_port)),
         inventory("aws", AWS_URL=url, FLEET_ENVIRONMENT="lab", **CREDENTIALS),

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from fleet.model import load
-from lab import ec2
+from lab import ec2_server
 from lab.report import Report
 from lab.settings import Settings, from_environment
 from tests import aws
@@ -28,9 +28,9 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
     made = from_environment(
         {"LAB_NAME": "keeps", "LAB_EC2_PORT": port}, load(ROOT / "fleet.yml"), root=tmp_path
     )
-    ec2.ensure_server(made, Report())
+    ec2_server.ensure(made, Report())
     yield made
-    ec2.stop_server(made, Report())
+    ec2_server.stop(made, Report())
 
 
 def ssm(settings: Settings) -> Any:
@@ -56,14 +56,14 @@ def test_parameters_outlive_the_api(settings: Settings) -> None:
     before = values(settings)
     assert before == {"/a/one": "changed", "/a/two": "s3cret-two"}
 
-    ec2.stop_server(settings, Report())
-    ec2.ensure_server(settings, Report())
+    ec2_server.stop(settings, Report())
+    ec2_server.ensure(settings, Report())
     assert values(settings) == before
     assert ssm(settings).get_parameter(Name="/a/two")["Parameter"]["Type"] == "SecureString"
     # What was put back can be changed, and is kept again.
     ssm(settings).put_parameter(Name="/a/two", Value="newer", Overwrite=True)
-    ec2.stop_server(settings, Report())
-    ec2.ensure_server(settings, Report())
+    ec2_server.stop(settings, Report())
+    ec2_server.ensure(settings, Report())
     assert values(settings)["/a/two"] == "newer"
 
 

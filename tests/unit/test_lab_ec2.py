@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from moto.server import ThreadedMotoServer
 
-from lab import ec2
-from lab.ec2 import DataVolume, Instance
+from lab.ec2 import DataVolume, Instance, Registrations
 from lab.report import Report
 from tests import aws
 
@@ -47,10 +46,16 @@ def forget(url: str) -> None:
         pass
 
 
+def of(api: "EC2Client", environment: str = "lab") -> Registrations:
+    """What is registered of an environment."""
+    return Registrations(api, "gpu-token", environment)
+
+
 def register(api: "EC2Client", *wanted: Instance) -> dict[str, tuple[str, bool]]:
     """Register, and tell each name's id and whether it runs."""
-    ec2.register(api, "gpu-token", "lab", NETWORK, wanted, Report())
-    return {machine.name: (key, machine.running) for key, machine in ec2.registered(api, "gpu-token", "lab")}
+    lab = of(api)
+    lab.register(NETWORK, wanted, Report())
+    return {machine.name: (key, machine.running) for key, machine in lab.registered()}
 
 
 def test_a_machine_is_registered_with_its_address_and_tags(api: "EC2Client") -> None:
@@ -67,13 +72,13 @@ def test_a_machine_is_registered_with_its_address_and_tags(api: "EC2Client") -> 
 
 def test_the_tags_are_those_that_terraform_gives() -> None:
     terraform = "".join(path.read_text() for path in (ROOT / "terraform").rglob("*.tf"))
-    for key in ec2.tags("gpu-token", "lab", KAFKA):
+    for key in KAFKA.tags("gpu-token", "lab"):
         assert f"{key} = " in " ".join(terraform.split())
 
 
 def test_a_second_registration_changes_nothing(api: "EC2Client") -> None:
     assert register(api, KAFKA, MONGO) == register(api, KAFKA, MONGO)
-    assert len(ec2.registered(api, "gpu-token", "lab")) == 2
+    assert len(of(api).registered()) == 2
 
 
 def test_a_stopped_machine_keeps_its_instance(api: "EC2Client") -> None:
@@ -101,23 +106,23 @@ def test_the_address_of_a_machine_that_is_gone_is_free(api: "EC2Client") -> None
     register(api, replace(KAFKA, address=IPv4Address("10.0.1.12")), MONGO)
     moved = replace(MONGO, address=KAFKA.address)
     register(api, replace(KAFKA, address=IPv4Address("10.0.1.12")), moved)
-    assert moved in [instance for _, instance in ec2.registered(api, "gpu-token", "lab")]
+    assert moved in [instance for _, instance in of(api).registered()]
 
 
 def test_another_size_is_the_same_instance(api: "EC2Client") -> None:
     before = register(api, KAFKA)
     assert register(api, replace(KAFKA, instance_type="t3.medium")) == before
-    assert ec2.registered(api, "gpu-token", "lab")[0][1].instance_type == "t3.medium"
+    assert of(api).registered()[0][1].instance_type == "t3.medium"
 
 
 def test_other_environments_are_left_alone(api: "EC2Client") -> None:
-    ec2.register(api, "gpu-token", "other", NETWORK, [KAFKA], Report())
+    of(api, "other").register(NETWORK, [KAFKA], Report())
     register(api)
-    assert len(ec2.registered(api, "gpu-token", "other")) == 1
+    assert len(of(api, "other").registered()) == 1
 
 
 def attach(api: "EC2Client", *wanted: DataVolume) -> None:
-    ec2.attach_volumes(api, "gpu-token", "lab", wanted, Report())
+    of(api).attach_volumes(wanted, Report())
 
 
 def attached(api: "EC2Client") -> dict[str, list[tuple[str, str]]]:
@@ -174,10 +179,7 @@ def test_a_volume_keeps_its_id_when_the_api_forgets(api: "EC2Client", url: str) 
 
 
 def test_environments_have_volumes_of_their_own(api: "EC2Client") -> None:
-    ids = {
-        ec2.ensure_volume(api, "gpu-token", environment, KAFKA_DATA, Report())
-        for environment in ("lab", "e2e")
-    }
+    ids = {of(api, environment).ensure_volume(KAFKA_DATA, Report()) for environment in ("lab", "e2e")}
     assert len(ids) == 2
 
 

@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from fleet.model import load
-from lab import handover, lock, registry
+from lab import handover, lock, registry_server
 from lab.daemon import Daemon
 from lab.errors import LabError
-from lab.images import ImageSet
+from lab.images import ImageSet, registry_root
 from lab.report import Report
 from lab.seed import Seed
 from lab.settings import from_environment
@@ -53,7 +53,8 @@ def test_official_images_are_the_fleets(tmp_path: Path) -> None:
 
 def test_the_registry_serves_the_caches_storage(tmp_path: Path) -> None:
     settings = from_environment({"LAB_CACHE": str(tmp_path / "it's here")}, FLEET, tmp_path)
-    config = yaml.safe_load(registry.configuration(settings))
+    storage = registry_root(settings.cache)
+    config = yaml.safe_load(registry_server.configuration(storage, settings.registry))
     assert config["storage"]["filesystem"]["rootdirectory"].startswith(str(tmp_path / "it's here"))
     assert config["http"]["addr"] == settings.registry
 
