@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from ansible import constants  # type: ignore[import-untyped]
+from ansible import constants
 from packaging.version import Version
 
 from lab.images import official, reference
