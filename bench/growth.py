@@ -12,7 +12,7 @@ import httpx
 
 from bench import systems
 from bench.events import Event, Topics, events, send, traces
-from bench.results import RUNS, Note, Result, compare, rate
+from bench.results import RUNS, Note, Result, compare_runs, rate
 from bench.store import WatchedStore
 from lab.ports import free_port
 from testing.broker import Broker
@@ -112,12 +112,7 @@ def growth(broker: Broker, folder: Path, sizes: Sequence[int], note: Note) -> li
                 outcomes[size].append(pipeline.measure())
     smallest, *others = sorted(sizes)
     return [
-        compare(
-            f"growth-{what}-{size}",
-            unit,
-            [getattr(run, what) for run in outcomes[size]],
-            [getattr(run, what) for run in outcomes[smallest]],
-        )
+        compare_runs(f"growth-{what}-{size}", unit, what, outcomes[size], outcomes[smallest])
         for size in others
         for what, unit in _UNITS.items()
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench import systems
 from bench.events import Event, Topics, events, send, traces
-from bench.results import RUNS, Note, Result, compare, rate
+from bench.results import RUNS, Note, Result, compare_runs, rate
 from bench.store import WatchedStore
 from testing.broker import Broker
 from testing.processes import Process, Used
@@ -69,15 +69,7 @@ def ingest(broker: Broker, folder: Path, count: int, peers: Sequence[str], note:
 
 
 def _results(name: str, ours: Sequence[Measured], theirs: Sequence[Measured]) -> list[Result]:
-    return [
-        compare(
-            f"{what}-vs-{name}",
-            _UNITS[what],
-            [getattr(run, what) for run in ours],
-            [getattr(run, what) for run in theirs],
-        )
-        for what in _COMPARED[name]
-    ]
+    return [compare_runs(f"{what}-vs-{name}", _UNITS[what], what, ours, theirs) for what in _COMPARED[name]]
 
 
 def _storing(start: systems.Start, share: float = 1.0) -> Callable[[Broker, Path, Load], Measured]:

@@ -44,6 +44,14 @@ def compare(name: str, unit: str, ours: Sequence[float], reference: Sequence[flo
     )
 
 
+def compare_runs(
+    name: str, unit: str, field: str, ours: Sequence[object], reference: Sequence[object]
+) -> Result:
+    """One field of runs, compared."""
+    values = [[getattr(run, field) for run in runs] for runs in (ours, reference)]
+    return compare(name, unit, *values)
+
+
 class Sample(NamedTuple):
     """Events stored at a moment of time.monotonic()."""
 

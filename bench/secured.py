@@ -9,7 +9,7 @@ from confluent_kafka.admin import AclOperation, ResourceType
 from bench import systems
 from bench.events import Topics, send
 from bench.ingest import Load, loads, once_warm
-from bench.results import RUNS, Note, Result, compare
+from bench.results import RUNS, Note, Result, compare_runs
 from bench.store import StoreLogin, WatchedStore
 from testing.authority import Authority
 from testing.processes import Process
@@ -78,12 +78,7 @@ def secured(folder: Path, count: int, note: Note) -> list[Result]:
                 ):
                     measured.append(_measure(broker, topics, store, process, load))
     return [
-        compare(
-            name,
-            unit,
-            [getattr(run, what) for run in runs["secured"]],
-            [getattr(run, what) for run in runs["plain"]],
-        )
+        compare_runs(name, unit, what, runs["secured"], runs["plain"])
         for what, (name, unit) in _UNITS.items()
     ]
 

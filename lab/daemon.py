@@ -12,6 +12,7 @@ import select
 import signal
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,3 +96,12 @@ class Daemon:
         finally:
             os.close(process)
         return True
+
+
+def answers(url: str) -> bool:
+    """Whether an HTTP server answers there."""
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import sys
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING
 
 import boto3
 
-from lab import ports
-from lab.daemon import Daemon
+from lab import daemon, ports
 from lab.report import Report
 from lab.settings import Settings
 
@@ -61,12 +58,8 @@ def client(settings: Settings) -> EC2Client:
 
 def answers(settings: Settings) -> bool:
     """Whether the API answers."""
-    try:
-        with urllib.request.urlopen(f"{settings.ec2_url}/moto-api/", timeout=5):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
+    return daemon.answers(f"{settings.ec2_url}/moto-api/")
 
 
-def _daemon(settings: Settings) -> Daemon:
-    return Daemon("ec2", PROGRAM, settings.state)
+def _daemon(settings: Settings) -> daemon.Daemon:
+    return daemon.Daemon("ec2", PROGRAM, settings.state)

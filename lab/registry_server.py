@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from lab.daemon import Daemon
+from lab.daemon import answers as http_answers
 from lab.ports import free_port
 
 START_SECONDS = 30
@@ -62,8 +61,4 @@ def serving(storage: Path) -> Iterator[str]:
 
 def answers(address: str) -> bool:
     """Whether it answers."""
-    try:
-        with urllib.request.urlopen(f"http://{address}/v2/", timeout=2):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
+    return http_answers(f"http://{address}/v2/")

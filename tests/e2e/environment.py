@@ -11,7 +11,7 @@ from fleet.model import Flow, load
 from lab import firewall, machines
 from lab.report import Report
 from lab.settings import from_environment
-from tests import aws
+from testing import aws
 
 from .runner import ROOT
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests import aws
+from testing import aws
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client

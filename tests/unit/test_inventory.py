@@ -13,7 +13,7 @@ from moto.server import ThreadedMotoServer
 
 from lab import ec2
 from lab.report import Report
-from tests import aws
+from testing import aws
 
 ROOT = Path(__file__).parents[2]
 LAB = ROOT / "inventories/lab/aws_ec2.yml"

@@ -15,7 +15,7 @@ from fleet.model import load
 from lab import ec2_server
 from lab.report import Report
 from lab.settings import Settings, from_environment
-from tests import aws
+from testing import aws
 
 from .role_files import ROOT
 

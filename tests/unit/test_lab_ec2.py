@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 
 from lab.ec2 import DataVolume, Instance, Registrations
 from lab.report import Report
-from tests import aws
+from testing import aws
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client

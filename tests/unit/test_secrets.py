@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from lab import ec2
+from lab import ec2_server
 from lab.settings import Settings
 
 from .role_files import ROOT
@@ -50,7 +50,7 @@ class Controller:
             "secrets_path": PATH,
             "secrets_connection": {
                 "endpoint_url": self.api.ec2_url,
-                "region": ec2.REGION,
+                "region": ec2_server.REGION,
                 "access_key": "lab",
                 "secret_key": "lab",
                 "profile": "",
