@@ -17,11 +17,9 @@ init_plugin_loader()
 
 
 def fleet_variables(folder: Path = ROOT) -> dict[str, Any]:
-    """What inventories/common.yml gives every machine of the fleet.yml in this folder."""
-    loader = DataLoader()
-    common = loader.load_from_file(str(ROOT / "inventories" / "common.yml"), trusted_as_template=True)
-    templar = Templar(loader, variables=common | {"inventory_dir": str(folder / "inventories" / "lab")})
-    return {name: templar.template(value) for name, value in common.items() if name.startswith("fleet")}
+    """What inventories/common.yml gives every machine of the fleet.yml in this folder; templates still."""
+    common = DataLoader().load_from_file(str(ROOT / "inventories" / "common.yml"), trusted_as_template=True)
+    return {**common, "inventory_dir": str(folder / "inventories" / "lab")}
 
 
 def role_variables(role: str) -> dict[str, Any]:
