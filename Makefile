@@ -122,8 +122,8 @@ outdated: setup ## every pinned version, where it stands, and the newest
 	python -m supply.outdated
 
 ##@ Housekeeping
-docs: setup-lab ## generate the role READMEs, and the pictures and tables of docs/
-	scripts/role_docs.sh && scripts/fleet_docs.sh
+docs: setup ## write the role READMEs, and the diagram and tables that docs/ has of fleet.yml
+	scripts/role_docs.sh && fleet docs
 setup: ## the controller's tools in .venv
 	scripts/setup.sh tools
 setup-lab: ## … and the Debian packages the lab needs

@@ -1,4 +1,4 @@
-"""``fleet check``: is fleet.yml right? The other commands: what does it look like?"""
+"""``fleet check``: is fleet.yml right? ``fleet docs``: what does it look like?"""
 
 from __future__ import annotations
 
@@ -7,17 +7,10 @@ from typing import Annotated
 
 import typer
 
-from fleet import diagram as pictures
-from fleet import network as tables
-from fleet import sequence as charts
+from fleet import docs as pages
 from fleet.model import Fleet, FleetError, load
 
-app = typer.Typer(help="Checks fleet.yml, the one truth about the fleet.", no_args_is_help=True)
-
-
-@app.callback()
-def main() -> None:
-    """Checks fleet.yml, the one truth about the fleet."""
+app = typer.Typer(help="Checks fleet.yml, the one truth about the fleet, and draws it.", no_args_is_help=True)
 
 
 @app.command()
@@ -29,26 +22,21 @@ def check(path: Annotated[Path, typer.Argument(help="The file to check.")] = Pat
 
 
 @app.command()
-def diagram(path: Annotated[Path, typer.Argument(help="The file to draw.")] = Path("fleet.yml")) -> None:
-    """Print machines, ports and flows as Graphviz DOT."""
-    typer.echo(pictures.architecture(_loaded(path)), nl=False)
-
-
-@app.command()
-def sequence(
-    path: Annotated[Path, typer.Argument(help="The file to draw.")] = Path("fleet.yml"),
-    playbooks: Annotated[Path, typer.Option(help="The folder of site.yml and verify.yml.")] = Path(
-        "playbooks"
-    ),
+def docs(
+    path: Annotated[Path, typer.Argument(help="The file to draw; docs/ lies beside it.")] = Path("fleet.yml"),
+    check: Annotated[bool, typer.Option(help="Change nothing; exit 1 if a page is out of date.")] = False,
 ) -> None:
-    """Print the steps from nothing to a verified pipeline as a message sequence chart (mscgen)."""
-    typer.echo(charts.provisioning(_loaded(path), playbooks), nl=False)
-
-
-@app.command()
-def network(path: Annotated[Path, typer.Argument(help="The file to tabulate.")] = Path("fleet.yml")) -> None:
-    """Print who may reach whom as Markdown tables."""
-    typer.echo(tables.document(_loaded(path)), nl=False)
+    """Write the diagram and the tables that docs/ has of PATH."""
+    fleet = _loaded(path)
+    for name, part in pages.PARTS.items():
+        page = path.parent / "docs" / name
+        text = page.read_text(encoding="utf-8")
+        wanted = pages.updated(text, part(fleet))
+        if check and wanted != text:
+            typer.echo(f"{page} is out of date; run: make docs", err=True)
+            raise typer.Exit(1)
+        if not check:
+            page.write_text(wanted, encoding="utf-8")
 
 
 def _loaded(path: Path) -> Fleet:

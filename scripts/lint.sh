@@ -21,6 +21,6 @@ mapfile -t dockerfiles < <(git ls-files --cached --others --exclude-standard | g
 run hadolint "${dockerfiles[@]}"
 mapfile -t scripts < <(git ls-files --cached --others --exclude-standard | xargs grep -lE '^#!.*\b(ba)?sh\b' --)
 run scripts/role_docs.sh --check
-run scripts/fleet_docs.sh --check
+run fleet docs --check
 run scripts/if_installed.sh tflint scripts/tflint.sh
 run shellcheck -x "${scripts[@]}"

@@ -24,8 +24,6 @@ if [ "${1:-tools}" = lab ]; then
   need iptables iptables
   need ip iproute2
   need losetup mount
-  need dot graphviz
-  need mscgen mscgen
   need java default-jre-headless
   need mvn maven
 fi
