@@ -26,10 +26,17 @@ def role_variables(role: str) -> dict[str, Any]:
     """Read a role's defaults and variables, which are templates still."""
     loader = DataLoader()
     variables: dict[str, Any] = {}
-    for folder in ("defaults", "vars"):
-        path = ROLES / role / folder / "main.yml"
-        variables |= loader.load_from_file(str(path), trusted_as_template=True) if path.exists() else {}
+    for file in ("defaults/main.yml", "vars/main.yml", "vars/main/*.yml"):
+        for path in sorted((ROLES / role).glob(file)):
+            variables |= loader.load_from_file(str(path), trusted_as_template=True)
     return variables
+
+
+def render_service(template: str, name: str, variables: dict[str, Any], **options: str) -> str:
+    """Render a template of the role service as the role called `name` calls it; options are expressions."""
+    context = {**role_variables(name), **variables, "service_name": name}
+    given = {option: trust_as_template("{{ " + value + " }}") for option, value in options.items()}
+    return render("service", template, {**context, **given})
 
 
 def render(role: str, template: str, variables: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from gpu_token_processor.settings import Settings, from_environment
 from gpu_token_producers.cli import app as producers_app
 from typer.main import get_command
 
-from .role_files import fleet_variables, render, role_variables
+from .role_files import fleet_variables, render_service, role_variables
 
 HOSTS: dict[str, dict[str, Any]] = {
     "kafka-2": {"private_ip_address": "10.0.1.11"},
@@ -46,14 +46,22 @@ def variables(role: str, **settings: Any) -> dict[str, Any]:
 
 def env(role: str, **settings: Any) -> dict[str, str]:
     """Render the settings and read them as compose would."""
-    text = render(role, "env.j2", variables(role, **settings))
+    text = render_service("env.j2", role, variables(role, **settings), service_env=f"_{role}_settings")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return {name: value[1:-1] for name, value in (line.split("=", 1) for line in lines)}
 
 
 def service(role: str, **settings: Any) -> dict[str, Any]:
     """Render and read the compose file's service."""
-    text = render(role, "compose.yml.j2", variables(role, **settings))
+    text = render_service(
+        "compose.yml.j2",
+        role,
+        variables(role, **settings),
+        service_container=f"_{role}_container",
+        service_uid=f"_{role}_uid",
+        service_env=f"_{role}_settings",
+        service_secrets=f"_{role}_secrets",
+    )
     found: dict[str, Any] = yaml.safe_load(text)["services"][role]
     return found
 

@@ -131,6 +131,16 @@ def test_a_rerun_keeps_it(machine: Machine) -> None:
     assert machine.pem() == before
 
 
+@pytest.mark.parametrize("address", ["broker.example.org", "10.0.9.9"])
+def test_an_address_of_its_own_is_named_too(machine: Machine, address: str) -> None:
+    machine.run(certificate_address=address)
+    names = machine.certificate().extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    known = names.get_values_for_type(x509.DNSName) + [
+        str(ip) for ip in names.get_values_for_type(x509.IPAddress)
+    ]
+    assert sorted(known) == sorted(["kafka-1", "localhost", "10.0.1.10", "127.0.0.1", address])
+
+
 @pytest.mark.parametrize(
     "change", [{"private_ip_address": "10.0.1.99"}, {"certificate_renew_days": 400}], ids=str
 )

@@ -188,10 +188,15 @@ def test_an_unknown_way_to_connect_is_refused(ec2_port: int) -> None:
     assert "connect_by is vpn; set it to private, public or ssm." in done.stderr
 
 
-@pytest.mark.parametrize(("environment", "missing"), [("nameless", "mongo"), ("nothing", "kafka")])
-def test_a_group_without_machines_stops_the_play(ec2_port: int, environment: str, missing: str) -> None:
+@pytest.mark.parametrize(
+    ("environment", "limit", "missing"),
+    [("nameless", [], "mongo"), ("nameless", ["--limit", "kafka"], "mongo"), ("nothing", [], "kafka")],
+)
+def test_a_group_without_machines_stops_the_play(
+    ec2_port: int, environment: str, limit: list[str], missing: str
+) -> None:
     done = ansible(
-        *["ansible-playbook", "-i", "inventories/lab", "site.yml"],
+        *["ansible-playbook", "-i", "inventories/lab", "site.yml", *limit],
         LAB_EC2_PORT=str(ec2_port),
         LAB_NAME=environment,
     )

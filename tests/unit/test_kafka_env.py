@@ -9,7 +9,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
-from .role_files import fleet_variables, render, role_variables
+from .role_files import fleet_variables, render_service, role_variables
 
 SECRETS = {
     f"kafka_{user}_password": f"{user}-{'x' * 24}" for user in ("broker", "admin", "processor", "producers")
@@ -39,23 +39,30 @@ def variables(count: int, machine: str, **settings: Any) -> dict[str, Any]:
 
 def env(count: int, machine: str, **settings: Any) -> dict[str, str]:
     """Render the settings and read them as a container would."""
-    text = render("kafka", "env.j2", variables(count, machine, **settings))
+    text = render_service("env.j2", "kafka", variables(count, machine, **settings), service_env="_kafka_env")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return {name: value.strip("'") for name, value in (line.split("=", 1) for line in lines)}
 
 
 def compose(count: int, machine: str, **settings: Any) -> dict[str, Any]:
     """Render and read the compose file's service."""
-    text = render("kafka", "compose.yml.j2", variables(count, machine, **settings))
+    text = render_service(
+        "compose.yml.j2",
+        "kafka",
+        variables(count, machine, **settings),
+        service_container="_kafka_container",
+        service_uid="kafka_uid",
+        service_env="_kafka_env",
+        service_secrets="{'admin.properties': _kafka_admin_file}",
+    )
     service: dict[str, Any] = yaml.safe_load(text)["services"]["kafka"]
     return service
 
 
 def properties(which: str, count: int) -> dict[str, str]:
     """Render one of the files that hold passwords."""
-    wanted = trust_as_template("{{ _kafka_" + which + "_properties }}")
-    known = {**variables(count, "kafka-1"), "properties": wanted}
-    lines = render("kafka", "properties.j2", known).splitlines()[1:]
+    known = {**role_variables("kafka"), **variables(count, "kafka-1")}
+    lines = str(Templar(DataLoader(), variables=known).template(known[f"_kafka_{which}_file"])).splitlines()
     return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
 
@@ -170,7 +177,7 @@ def test_passwords_stand_in_files_of_their_own(count: int) -> None:
     seen_by_docker = str(env(count, "kafka-1")) + str(compose(count, "kafka-1"))
     assert [name for name, password in SECRETS.items() if password in seen_by_docker] == []
 
-    broker = properties("secret", count)
+    broker = properties("broker", count)
     login = f'username="broker" password="{SECRETS["kafka_broker_password"]}"'
     internal = broker["listener.name.internal.plain.sasl.jaas.config"]
     assert internal.endswith(f'user_admin="{SECRETS["kafka_admin_password"]}";')

@@ -12,7 +12,7 @@ from ansible.template import Templar, trust_as_template
 
 from testing.mongo_compat import settings as mongod_settings
 
-from .role_files import fleet_variables, render, role_variables
+from .role_files import fleet_variables, render, render_service, role_variables
 
 SECRETS = {"mongo_admin_password": "a" * 32, "mongo_processor_password": "p" * 32}
 MACHINE: dict[str, Any] = {
@@ -33,7 +33,13 @@ def conf(**settings: Any) -> dict[str, Any]:
 
 def compose(**settings: Any) -> dict[str, Any]:
     """Render and read the compose file's service."""
-    text = render("mongo", "compose.yml.j2", {**MACHINE, **settings})
+    text = render_service(
+        "compose.yml.j2",
+        "mongo",
+        {**MACHINE, **settings},
+        service_container="_mongo_container",
+        service_uid="mongo_uid",
+    )
     found: dict[str, Any] = yaml.safe_load(text)["services"]["mongo"]
     return found
 

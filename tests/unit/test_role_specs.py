@@ -55,7 +55,7 @@ def test_each_entry_point_is_described(role: Path) -> None:
     described = set(read(role / "meta" / "argument_specs.yml")["argument_specs"])
     present = {path.stem for path in (role / "tasks").glob("*.yml")}
     assert described <= present
-    assert present & {"health", "restart", "presence"} <= described
+    assert present & {"preflight", "converge", "health", "restart", "presence", "remove"} <= described
 
 
 @pytest.mark.parametrize("role", ROLE_FOLDERS, ids=lambda path: path.name)
