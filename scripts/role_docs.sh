@@ -8,11 +8,19 @@ for role in roles/*/; do
   readme=$(mktemp)
   aar-doc --output-file "$readme" --output-mode replace --output-template '{{ content }}' "$role" markdown >/dev/null
   example="docs/examples/$(basename "$role").yml"
-  # aar-doc writes the collection's version into the text, and an example that YAML cannot read.
+  # aar-doc writes the collection's version into the text, an example that YAML cannot read, and for each entry point the
+  # tables that stand at main already.
   awk -v example="$([ ! -e "$example" ] || echo "$example")" '
     /^Version: / { print ""; next }
     /^## Example Playbook/ { skip = 1; if (example) printf "%s\n\n[%s](../../%s)\n\n", $0, example, example }
     /^## License/ { skip = 0 }
+    /^##/ && !/^####/ {
+      if (names) printf "Takes the options of `main`:%s.\n\n", names
+      again = /^### Entrypoint: / && !/: main$/; names = ""; nested = 0
+    }
+    again && /^####/ { nested = 1 }
+    again && /^\| / && !nested { names = names (names ? ", `" : " `") $2 "`" }
+    nested || (again && /^\|/) { next }
     !skip' "$readme" >"$readme.mended"
   mv "$readme.mended" "$readme"
   if [ "${1:-}" = --check ]; then
