@@ -32,6 +32,16 @@ def fleet(standin_environment: dict[str, str], tmp_path_factory: pytest.TempPath
     return made(initialised(standin_environment, tmp_path_factory.mktemp("fleet")))
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/aws.md"])
+def test_a_page_says_what_a_first_plan_adds(fleet: Resources, page: str) -> None:
+    """With one operator's network, as most have; the fleet here is made with two."""
+    rules = of_type(fleet, "aws_vpc_security_group_ingress_rule")
+    of_the_second = [rule for rule in rules if rule["cidr_ipv4"] == OPERATORS[1]]
+    assert of_the_second
+    added = len(fleet) - len(of_the_second)
+    assert re.findall(r"(\d+) to add", (ROOT / page).read_text()) == [str(added)]
+
+
 def test_machines_are_those_of_the_fleet(fleet: Resources) -> None:
     machines = {values["tags"]["Name"]: values for values in of_type(fleet, "aws_instance")}
     assert set(machines) == set(FLEET.machines())
