@@ -87,7 +87,7 @@ def test_the_tag_does_not_depend_on_times_caches_and_place(
         "apps/producers/gpu_token_producers/gpus.json",
         "apps/producers/gpu_token_producers/new.py",
         "apps/producers/pyproject.toml",
-        "apps/producers/Dockerfile",
+        "apps/Dockerfile",
         "apps/contracts/gpu_token_contracts/bounds.py",
         "apps/contracts/pyproject.toml",
     ],
@@ -165,7 +165,7 @@ def test_a_context_is_built_once_and_holds_all_that_the_image_needs(
         content = {name: file.read() for name, file in files.items() if file is not None}
     assert {member.mtime for member in members.values()} == {0}
     assert {(member.uid, member.gid) for member in members.values()} == {(0, 0)}
-    assert content["Dockerfile"] == (ROOT / "apps" / "producers" / "Dockerfile").read_bytes()
+    assert content["Dockerfile"] == (ROOT / "apps" / "Dockerfile").read_bytes()
     wheels = {name: body for name, body in content.items() if name.startswith("wheelhouse/")}
     requirements = content["requirements.txt"].decode()
     assert len(wheels) == len(requirements.splitlines())

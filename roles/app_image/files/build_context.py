@@ -62,8 +62,8 @@ class Inputs:
 
     @property
     def dockerfile(self) -> Path:
-        """The app's Dockerfile."""
-        return self.source / "apps" / self.app / "Dockerfile"
+        """The Dockerfile of both apps; it has a target for each."""
+        return self.source / "apps" / "Dockerfile"
 
     def tag(self) -> str:
         """12 hexadecimal digits of the content."""
