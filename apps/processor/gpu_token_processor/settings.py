@@ -107,7 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "INFO"
 
     stop_seconds: Annotated[
-        float, Meta(ge=1, le=86_400, description="seconds from the signal to the end, 1 to 86400")
+        float, Meta(ge=2, le=86_400, description="seconds from the signal to the end, 2 to 86400")
     ] = 28
 
     # At a stop, requests end first, then the batches in hand are stored, then their offsets are
@@ -116,7 +116,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def http_stop_seconds(self) -> int:
         """What requests in hand may take; in whole seconds, as Uvicorn wants it."""
-        return int(self.stop_seconds / 10)
+        return max(1, int(self.stop_seconds / 10))
 
     @property
     def consumer_stop_seconds(self) -> float:
