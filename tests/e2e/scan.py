@@ -1,4 +1,4 @@
-"""Knocks at TCP ports, all at once. Runs on the machines too, so it needs the standard library alone.
+"""Knocks at TCP ports, all at once. Runs on the machines too, so it uses only the standard library.
 
 The answer tells who said no: ``open``; ``refused`` where the packet arrived and nobody listened;
 ``silent`` where it was dropped on its way.

@@ -1,4 +1,4 @@
-"""Attacks from every machine and from outside: no login, a wrong one, another role's. Nobody gets in."""
+"""Attacks from every machine and from outside, without a login, with a wrong one, with another role's."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ USERS = ("processor", "producers")
 
 @pytest.fixture(scope="module")
 def clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program and the two clients that it attacks with: Python alone, so every machine can run them."""
+    """The program and the two clients that it attacks with: only Python, so every machine can run them."""
     folder = tmp_path_factory.mktemp("attack")
     shutil.copy(Path(__file__).with_name("attack.py"), folder)
     shutil.copy(ROOT / "plugins" / "module_utils" / "kafka_login.py", folder)
@@ -155,7 +155,7 @@ def test_nobody_gets_in(
     logs = {role: on_machine(f"{role}-1", *logged(role, started)) for role in SERVICES}
     assert "Failed authentication" in logs["kafka"]
     assert "is Denied operation" in logs["kafka"]
-    # The stand-in for MongoDB logs broken handshakes alone, and no failed login.
+    # The stand-in for MongoDB logs broken handshakes but no failed login.
     assert "TLS handshake" in logs["mongo"]
     assert "refused GET '/usage'" in logs["processor"]
     assert container_ids() == before

@@ -150,14 +150,14 @@ def test_the_scan_sees_a_hole(on_machine: OnMachine, addresses: dict[str, str], 
 
 
 def failed_checks() -> set[tuple[str, str]]:
-    """Machine and name of each check that the last verify found wanting."""
+    """Machine and name of each check that failed in the last verify."""
     checks = json.loads((ROOT / "build" / "verify.json").read_text())["checks"]
     return {(check["host"], check["name"]) for check in checks if not check["passed"]}
 
 
 @pytest.mark.parametrize("flow", FLEET.flows, ids=lambda flow: f"{flow.source}-{flow.target}-{flow.port}")
 def test_without_a_flow_the_pipeline_is_not_whole(flow: Flow, on_machine: OnMachine) -> None:
-    """Connections that are open outlive the rule that let them in, so who holds any starts anew."""
+    """Restart the clients: an open connection outlives the firewall rule that allowed it."""
     with enforced(other for other in FLEET.flows if other != flow):
         if flow.source != OPERATOR:
             for machine in machines_of(flow.source):

@@ -1,4 +1,4 @@
-"""No secret is where it can be read without the right to: searched for after a full run that tells all."""
+"""No secret can be read without the right to. They are searched for after a run at full verbosity."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_no_secret_is_shown(converged: Play, secrets: dict[str, str], on_machine
 
 
 def test_the_search_would_find_one(secrets: dict[str, str], on_machine: OnMachine) -> None:
-    """Each is on a machine or on the controller, readable by those who need it alone."""
+    """Each secret is readable only by those who need it, on the machine or on the controller."""
     files = "find /opt/gpu-token /srv -type f -size -1024k -exec cat {} + 2>/dev/null || true"
     text = "".join(on_machine(machine, "sh", "-c", files) for machine in ROLES)
     assert {name for name, value in secrets.items() if value not in text} == {"ca_private_key"}
@@ -88,7 +88,7 @@ with open("/root/processes", "w") as log:
 
 @contextmanager
 def watched(on_machine: OnMachine) -> Iterator[dict[str, str]]:
-    """What processes were told while the block ran, by machine; complete when it has ended."""
+    """The arguments and environment of processes that ran during the block, by machine."""
     told: dict[str, str] = {}
     for machine in ROLES:
         on_machine(machine, "systemd-run", "--quiet", "--collect", "--unit=watch", "python3", "-c", WATCH)
@@ -100,7 +100,7 @@ def watched(on_machine: OnMachine) -> Iterator[dict[str, str]]:
 
 
 def test_every_password_is_replaced_by_a_rerun(secrets: dict[str, str], on_machine: OnMachine) -> None:
-    """Without a word of it to a process, and the pipeline is whole afterwards."""
+    """No process sees a password, and the pipeline is healthy afterwards."""
     names = [name for name in secrets if name != "ca_private_key"]
     for name in names:
         parameters().delete_parameter(Name=f"{secrets_path()}/{name}")

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 FLEET = load(ROOT / "fleet.yml")
 ENVIRONMENT = "dev"
 
-# Security group names and descriptions, and rules' descriptions, take these characters alone.
+# Security group names and descriptions, and rules' descriptions, may contain only these characters.
 GROUP_TEXT = re.compile(r"[a-zA-Z0-9 ._\-:/()#,@\[\]+=&;{}!$*]{1,255}")
 
 

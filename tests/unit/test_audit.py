@@ -72,7 +72,7 @@ def test_a_service_that_knows_of_nothing_in_the_apps_is_a_pass(audit: Audit) -> 
 
 
 def test_what_the_service_reports_of_either_app_is_a_failure(audit: Audit) -> None:
-    # The first is the processor's alone, the second the producers'.
+    # Only the processor has the first, only the producers have the second.
     done = audit("django", "pymongo", "typer")
     assert done.returncode == 1
     assert "TEST-pymongo" in done.stdout

@@ -28,7 +28,7 @@ GOOD = {"attached": True, "content": "", "mounted": False, "covered": False, "hi
 
 @pytest.fixture
 def device(tmp_path: Path) -> Path:
-    """A file in the place of an empty volume."""
+    """A file that stands for an empty volume."""
     path = tmp_path / "volume"
     with path.open("wb") as file:
         file.truncate(SIZE)

@@ -32,7 +32,7 @@ def test_an_option_that_is_off_equals_one_that_is_not_there() -> None:
     assert plan({"keys": ["ts"], "options": {"unique": False}}) == []
 
 
-def test_creates_what_lacks() -> None:
+def test_creates_what_is_missing() -> None:
     [action] = plan({"keys": ["host", "-ts"]})
     assert action.index.keys == (("host", 1), ("ts", -1))
     assert action.drop is None

@@ -1,4 +1,4 @@
-"""Who is who, and the names that others rely on."""
+"""Identities of events and GPUs, and names that other parts rely on."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

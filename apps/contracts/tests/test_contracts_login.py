@@ -17,7 +17,7 @@ PASSWORD = "s3cret-s3cret-s3cret"
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, str]:
-    """A password file and the authority's, by the names of the arguments."""
+    """A password file and an authority's file, under the names of the arguments."""
     password, authority = tmp_path / "password", tmp_path / "ca.pem"
     password.write_text(f"{PASSWORD}\n")
     # Any authority that this computer knows.

@@ -1,4 +1,4 @@
-"""Whatever arrives: an event or a refusal, never anything else."""
+"""Any input gives an event or a refusal, never anything else."""
 
 from datetime import UTC, datetime
 from typing import Any

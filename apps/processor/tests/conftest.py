@@ -1,4 +1,4 @@
-"""A store for the whole run, and a database of its own for each that asks."""
+"""One store for the whole run, and a new database for each test that needs one."""
 
 import os
 from collections.abc import Iterator

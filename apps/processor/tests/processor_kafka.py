@@ -9,7 +9,7 @@ from confluent_kafka import Producer
 
 
 class MockKafka:
-    """A cluster of one broker, as long as it is open."""
+    """A cluster of one broker."""
 
     log = logging.getLogger("mock-kafka")
 

@@ -12,7 +12,7 @@ from testing.store import make_indexes
 
 @contextmanager
 def database(url: str) -> Iterator[str]:
-    """The name of a database of its own."""
+    """The name of a new database."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     with MongoClient[dict[str, Any]](url) as client:
         make_indexes(client[name])

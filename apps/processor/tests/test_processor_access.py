@@ -1,4 +1,4 @@
-"""Who may ask, how much, and what every answer says to a browser."""
+"""Access to the API, its limits, and its security headers."""
 
 import base64
 import hashlib
@@ -243,7 +243,7 @@ def headers_are_there(headers: Mapping[str, str]) -> None:
 
 
 class Page(html.parser.HTMLParser):
-    """The texts of scripts and styles, and what a policy of hashes would not let run."""
+    """The texts of scripts and styles, and inline code that a policy of hashes would block."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""However many processors there are and however fast events come, the answers are the same."""
+"""The answers do not depend on the number of processors or on the speed of the events."""
 
 import os
 import random

@@ -14,7 +14,7 @@ START = NOW - timedelta(minutes=1)
 
 
 def cost(stage: Stage, seconds: float = 120) -> CostAnswer:
-    """Past the API's cache of a second."""
+    """Ask after the API's cache of a second has expired."""
     return stage.answers.cost(Asked(START, START + timedelta(seconds=seconds)), Selection())
 
 

@@ -1,4 +1,4 @@
-"""Whatever is killed and whenever: sent = stored + dead-lettered, each once."""
+"""After a kill at any step: sent = stored + dead-lettered, each once."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -16,7 +16,7 @@ from processor_fakes import NOW, TOPIC_TOKEN, TOPICS, FakeSink, FakeStore, recor
 
 
 class Killed(Exception):
-    """The process is gone."""
+    """The process was killed."""
 
 
 class Fate:
@@ -33,7 +33,7 @@ class Fate:
 
 
 class MortalStore(FakeStore):
-    """Keeps what it has taken when the processor dies around it, or in the middle of a write."""
+    """Keeps what it has stored when the processor dies, even in the middle of a write."""
 
     def __init__(self, fate: Fate) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class MortalStore(FakeStore):
 
 
 class MortalSink(FakeSink):
-    """Keeps what it has taken when the processor dies around it."""
+    """Keeps what it has received when the processor dies."""
 
     def __init__(self, fate: Fate) -> None:
         super().__init__()

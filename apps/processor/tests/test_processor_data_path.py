@@ -48,7 +48,7 @@ def in_a_cluster_of_its_own(run: Callable[[MockKafka], None]) -> None:
 
 @pytest.fixture(scope="module")
 def outcomes(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[None]]]:
-    """All that were asked for, at once."""
+    """Run all requested scenarios at the same time."""
     names = [item.name for item in request.session.items if item.name in SCENARIOS]
     with ThreadPoolExecutor(len(names)) as pool:
         yield {name: pool.submit(in_a_cluster_of_its_own, SCENARIOS[name]) for name in names}

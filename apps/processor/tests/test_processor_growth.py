@@ -1,4 +1,4 @@
-"""However much is stored, an answer reads its range alone, by an index; and no answer takes for ever."""
+"""An answer reads only its range, through an index, however much is stored; and it ends in time."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta

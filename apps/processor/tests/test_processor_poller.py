@@ -1,4 +1,4 @@
-"""What the consumer's errors do, told by a client of our own: no broker can be made to send them at will."""
+"""How the poller handles errors. A fake client raises them, since no broker does so on request."""
 
 import itertools
 import threading
@@ -22,7 +22,7 @@ PARTITION = TopicPartition(TOPIC_TOKEN, 0)
 
 
 class Client:
-    """Has one partition, and gives what a test has put ready."""
+    """Has one partition, and returns what a test has prepared."""
 
     def __init__(self) -> None:
         self.ready: list[list[Message]] = []
@@ -31,7 +31,7 @@ class Client:
         self.commits: list[int] = []
 
     def configured(self, config: dict[str, Any]) -> Self:
-        """Itself, in the place of a new one."""
+        """Return this fake instead of a new consumer."""
         self._on_commit = config["on_commit"]
         return self
 

@@ -1,4 +1,4 @@
-"""Both apps against a real broker and a store that demand TLS and a login.
+"""Both apps with a real broker and a store that demand TLS and a login.
 
 A login that fails is an outage: it is named, and over as soon as it is mended.
 """
@@ -125,7 +125,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def says(process: Process, part: str, sentence: str) -> None:
-    """Wait until /health says it of a part, and that the processor is not ready."""
+    """Wait until /health gives this reason for a part, and the processor is not ready."""
     until(lambda: sentence in (process.answer("/health")[part] or ""), f"{part}: {sentence}")
     assert process.status("/health/ready") == 503
 
@@ -205,7 +205,7 @@ def test_a_wrong_authority_is_named(site: Site, part: str) -> None:
 
 
 def test_a_user_without_rights_yet_is_an_outage(site: Site) -> None:
-    """An idempotent producer is refused for good then: another must take its place."""
+    """An idempotent producer is then refused for good, and must be replaced."""
     user, password = "newcomer", "newcomer-password-0"
     site.broker.set_password(user, password)
     client = {"bootstrap.servers": site.broker.address}

@@ -1,4 +1,4 @@
-"""Dead letters go back to where they came from, as who they were."""
+"""Resent dead letters go back to their topics and keep their identity."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What replay and generator make of their input: lawful events, the same ones each time."""
+"""Replay and generator make valid events from their input, the same ones each time."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Traces: the real ones to the last token, and every way of being broken."""
+"""Traces: the real ones to the last token, and every kind of broken row."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -41,7 +41,7 @@ KNOWN = {
 
 
 def traces_at_hand() -> list[Path]:
-    """The excerpt, always, and the whole traces where they stand: TRACE, or shared data beside the clone."""
+    """The excerpt, and whole traces if there are any: TRACE, or shared data next to the clone."""
     shared = Path(__file__).parents[3].parent / "shared" / "data"
     candidates = [EXCERPT, *(shared / name for name in KNOWN)]
     if trace := os.environ.get("TRACE"):

@@ -69,7 +69,7 @@ def tool_as(host: Host, user: str, password: str, command: str) -> str:
 
 
 def knock(host: Host, attempt: str) -> str:
-    """Try something at the broker by the role's own means, from the machine; return what became of it."""
+    """Try something at the broker with the role's own code, on the machine; return the outcome."""
     script = f"""{LOGIN.read_text()}
 address, ca_file = ({address(host)!r}, 9092), "{PROJECT}/secrets/ca.pem"
 try:

@@ -39,7 +39,7 @@ def test_the_data_lies_on_the_volume(host: Host) -> None:
 
 
 def test_docker_waits_for_the_volume_at_boot_and_the_boot_does_not(host: Host) -> None:
-    """What systemd makes of fstab where it may look at devices, which it may not in a container."""
+    """What systemd's fstab generator makes of fstab outside a container, where it reads devices."""
     generator = "/usr/lib/systemd/system-generators/systemd-fstab-generator"
     units = "/run/fstab-units"
     with host.sudo():

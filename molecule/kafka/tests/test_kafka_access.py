@@ -1,4 +1,4 @@
-"""Who gets in, and what they may do there. Tests run in order: the first sets passwords that we know."""
+"""Who can log in, and what they may do. Tests run in order: the first sets known passwords."""
 
 from __future__ import annotations
 

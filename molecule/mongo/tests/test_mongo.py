@@ -45,7 +45,7 @@ def inspect(host: Host) -> dict[str, Any]:
 
 
 def admin_password(host: Host) -> str:
-    """The password by which the role comes in."""
+    """The password with which the role logs in."""
     with host.sudo():
         content: str = host.file(f"{SECRETS}/admin-password").content_string
     return content

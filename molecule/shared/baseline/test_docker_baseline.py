@@ -1,4 +1,4 @@
-"""The engine and what it runs, as dev-sec's and CIS's baselines for Docker ask."""
+"""The engine and its containers, as dev-sec's and CIS's baselines for Docker demand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MACHINE = {"/", "/etc", "/run", "/var/run", "/run/docker.sock", "/var/run/docker
 
 @pytest.fixture(scope="module")
 def info(host: Host) -> dict[str, Any]:
-    """What the engine tells of itself."""
+    """What `docker info` reports."""
     with host.sudo():
         told: dict[str, Any] = json.loads(host.check_output("docker info --format '{{json .}}'"))
     return told

@@ -1,4 +1,4 @@
-"""SSH as dev-sec's and CIS's baselines for it ask: what is in force, not what some file says."""
+"""SSH as dev-sec's and CIS's baselines demand. Checks the settings in force, not a file."""
 
 from __future__ import annotations
 
