@@ -1,4 +1,4 @@
-"""What the machines have told in a run of verify.yml, and what it comes to.
+"""What the machines reported in a run of verify.yml, and the result.
 
 A machine's facts are `verify_ping`, `verify_checks`, and what its role's entry point `verify` returned:
 ``<role>_verified``.
