@@ -3,13 +3,14 @@
 import json
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bench.errors import BenchError
 from bench.events import events, traces
 from bench.ingest import Load
-from bench.results import Sample, compare, percentile, rate, write
+from bench.results import Sample, compare, compare_runs, percentile, rate, write
 
 
 def test_a_ratio_is_of_medians_and_its_spread_of_the_runs() -> None:
@@ -17,6 +18,11 @@ def test_a_ratio_is_of_medians_and_its_spread_of_the_runs() -> None:
     assert (result.ours, result.reference, result.ratio, result.runs) == (5, 10, 0.5, 5)
     # Single ratios lie between 0.05 and 0.6.
     assert result.spread == pytest.approx((0.6 - 0.05) / 0.5)
+
+
+def test_runs_are_compared_in_one_field() -> None:
+    ours, reference = [SimpleNamespace(cpu=2, memory=9)], [SimpleNamespace(cpu=8, memory=9)]
+    assert compare_runs("cpu", "s", "cpu", ours, reference).ratio == 0.25
 
 
 def test_runs_belong_to_each_other() -> None:
