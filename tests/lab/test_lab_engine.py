@@ -29,13 +29,14 @@ KILL = 'for name in {names}; do pkill -KILL -x "$name"; done; sleep 0.5'
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab in namespaces of its own: processes, network, /run, the engine's store, the state."""
     folder = tmp_path_factory.mktemp("alone")
-    for path in (folder / "docker", folder / "lab", ROOT / ".lab", Path("/var/lib/docker")):
-        path.mkdir(exist_ok=True)
     fleet_file = fleet_of_three_roles(folder)
     # These namespaces have no network, so the packages of the machines' image are fetched outside.
     outside = Lab(fleet_file)
     outside.ok("up", "producers-1")
     outside.ok("down")
+    # Only now: a lab that goes down removes .lab.
+    for path in (folder / "docker", folder / "lab", ROOT / ".lab", Path("/var/lib/docker")):
+        path.mkdir(exist_ok=True)
     holder = subprocess.Popen(
         [
             "unshare",
