@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from . import local_play
 from .role_files import ROOT
 
 PLAY = """
@@ -45,33 +45,13 @@ class Machine:
     def run(self, *flags: str, **variables: Any) -> dict[str, int]:
         """Run the role; the counts of Ansible's recap."""
         settings = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": "{{ ansible_playbook_python }}",
             "private_ip_address": "10.0.1.10",
-            "fleet": {"project": "gpu-token"},
             "certificate_dir": str(self.folder / "secrets"),
             "certificate_uid": os.getuid(),
             **self.authority(),
             **variables,
         }
-        done = subprocess.run(
-            [
-                "ansible-playbook",
-                "-i",
-                "kafka-1,",
-                "-vvv",
-                *flags,
-                "-e",
-                json.dumps(settings),
-                str(self.play),
-            ],
-            cwd=ROOT,
-            env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        done = local_play.run(self.play, "kafka-1", *flags, **settings)
         assert "PRIVATE KEY" not in done.stdout.replace("BEGIN PRIVATE KEY-----[^-]", "")
         recap = done.stdout.rsplit("kafka-1 ", 1)[1].split()
         return {name: int(count) for name, count in (pair.split("=") for pair in recap if "=" in pair)}

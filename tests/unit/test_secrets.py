@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from lab import ec2_server
 from lab.settings import Settings
 
+from . import local_play
 from .role_files import ROOT
 from .test_lab_aws_api import settings, ssm  # noqa: F401 (a fixture)
 
@@ -42,30 +42,22 @@ class Controller:
 
     def run(self, *flags: str) -> str:
         """What a run at -vvv prints."""
-        variables = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-            "fleet": {"project": "gpu-token"},
-            "secrets_store": "ssm",
-            "secrets_path": PATH,
-            "secrets_connection": {
-                "endpoint_url": self.api.ec2_url,
-                "region": ec2_server.REGION,
-                "access_key": "lab",
-                "secret_key": "lab",
-                "profile": "",
-            },
+        connection = {
+            "endpoint_url": self.api.ec2_url,
+            "region": ec2_server.REGION,
+            "access_key": "lab",
+            "secret_key": "lab",
+            "profile": "",
         }
-        command = ["ansible-playbook", "-i", "kafka-1,mongo-1,", "-vvv", "--diff", *flags]
-        done = subprocess.run(
-            [*command, "-e", json.dumps(variables), str(self.folder / "play.yml")],
-            cwd=ROOT,
-            env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"},
-            capture_output=True,
-            text=True,
-            check=False,
+        done = local_play.run(
+            self.folder / "play.yml",
+            "kafka-1,mongo-1",
+            "--diff",
+            *flags,
+            secrets_store="ssm",
+            secrets_path=PATH,
+            secrets_connection=connection,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
     def known_to(self, machine: str) -> dict[str, str]:
