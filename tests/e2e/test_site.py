@@ -142,6 +142,20 @@ def test_services_survive_a_reboot_without_a_rerun() -> None:
     play("site.yml", limit="processor-1").must_change_nothing()
 
 
+def test_a_stopped_machine_is_named_by_site_verify_and_health() -> None:
+    lab_command("stop", "producers-1")
+    try:
+        runs = [play(f"{playbook}.yml") for playbook in ("site", "playbooks/verify", "playbooks/health")]
+        checks = json.loads((ROOT / "build" / "verify.json").read_text())["checks"]
+    finally:
+        lab_command("start", "producers-1")
+    for run in runs:
+        assert run.rc != 0
+        said = " ".join(run.stdout.split())
+        assert "fleet.yml counts producers-1, and no machine of that name is running" in said
+    assert [check["host"] for check in checks if not check["passed"]] == ["producers-1"]
+
+
 @pytest.fixture(scope="module")
 def api() -> str:
     """The API's address, as the inventory has it."""

@@ -56,11 +56,14 @@ def ec2_port() -> Iterator[int]:
         )["Instances"][0]
         return instance["InstanceId"]
 
-    for environment in ("lab", "molecule", "dev"):
+    for environment in ("lab", "molecule", "dev", "changed"):
         common = {"Project": PROJECT, "Environment": environment}
         for role, ip in PRIVATE_IPS.items():
             address = ip if environment == "lab" else f"{ip[:-1]}{len(environment)}"
-            run(address, {**common, "Role": role, "Name": f"{role}-1"}, public=environment == "dev")
+            tags = {**common, "Role": role, "Name": f"{role}-1"}
+            if environment == "changed" and role == "producers":
+                tags |= {"Role": "processor", "Name": "processor-2"}
+            run(address, tags, public=environment == "dev")
     stopped = run("10.0.1.50", {"Project": PROJECT, "Environment": "lab", "Role": "kafka", "Name": "kafka-9"})
     api.stop_instances(InstanceIds=[stopped])
     run("10.0.1.60", {"Project": "another", "Environment": "lab", "Role": "kafka", "Name": "stranger-1"})
@@ -188,22 +191,51 @@ def test_an_unknown_way_to_connect_is_refused(ec2_port: int) -> None:
     assert "connect_by is vpn; set it to private, public or ssm." in done.stderr
 
 
+EVERY_MACHINE = ", ".join(f"{role}-1" for role in PRIVATE_IPS)
+
+
+def site(ec2_port: int, environment: str, *options: str) -> tuple[int, str]:
+    """Exit status and output of site.yml, which ends at the secrets at the latest."""
+    command = ["ansible-playbook", "-i", "inventories/lab", "site.yml", "-e", "secrets_store=none", *options]
+    done = ansible(*command, LAB_EC2_PORT=str(ec2_port), LAB_NAME=environment)
+    return done.returncode, " ".join(done.stdout.split())
+
+
 @pytest.mark.parametrize(
-    ("environment", "limit", "missing"),
-    [("nameless", [], "mongo"), ("nameless", ["--limit", "kafka"], "mongo"), ("nothing", [], "kafka")],
+    ("environment", "missing"),
+    [("nameless", EVERY_MACHINE), ("nothing", EVERY_MACHINE), ("changed", "producers-1")],
 )
-def test_a_group_without_machines_stops_the_play(
-    ec2_port: int, environment: str, limit: list[str], missing: str
-) -> None:
-    done = ansible(
-        *["ansible-playbook", "-i", "inventories/lab", "site.yml", *limit],
-        LAB_EC2_PORT=str(ec2_port),
-        LAB_NAME=environment,
-    )
+def test_machines_that_do_not_run_stop_the_play(ec2_port: int, environment: str, missing: str) -> None:
+    status, said = site(ec2_port, environment)
+    assert status != 0
+    assert f"fleet.yml counts {missing}, and no machine of that name is running: start it (lab up;" in said
+    assert "PLAY [Secrets]" not in said
+
+
+def test_a_limited_run_names_machines_that_do_not_run_or_are_not_counted_and_goes_on(ec2_port: int) -> None:
+    _, said = site(ec2_port, "changed", "--limit", "kafka-1")
+    assert "fleet.yml counts producers-1, and no machine of that name is running" in said
+    assert "Not in fleet.yml: processor-2." in said
+    assert "PLAY [Secrets]" in said
+
+
+@pytest.mark.parametrize("playbook", ["verify", "health"])
+def test_where_nothing_runs_nothing_is_well(ec2_port: int, playbook: str, tmp_path: Path) -> None:
+    command = ["ansible-playbook", "-i", "inventories/lab", f"playbooks/{playbook}.yml"]
+    variables = {"LAB_EC2_PORT": str(ec2_port), "LAB_NAME": "nothing"}
+    done = ansible(*command, "-e", f"build_dir={tmp_path}", **variables)
     assert done.returncode != 0
     said = " ".join(done.stdout.split())
-    assert f"has no running machine in the group {missing}: start one (lab up, or terraform apply)" in said
-    assert "PLAY [Preflight of every role]" not in done.stdout
+    assert all(f"{role}-1" in said for role in PRIVATE_IPS)
+    assert "and no machine of that name is running" in said
+    if playbook == "verify":
+        assert json.loads((tmp_path / "verify.json").read_text())["passed"] is False
+
+
+def test_a_fleet_of_which_each_machine_runs_is_not_refused(ec2_port: int) -> None:
+    _, said = site(ec2_port, "lab")
+    assert "Every machine of fleet.yml runs." in said
+    assert "PLAY [Secrets]" in said
 
 
 def test_data_volume_is_the_one_that_is_attached_beside_the_machines_own_disk(ec2_port: int) -> None:

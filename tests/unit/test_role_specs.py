@@ -22,9 +22,15 @@ def read(path: Path) -> dict[str, Any]:
     return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
 
 
+def options_of(role: Path) -> dict[str, Any]:
+    """The options of all entry points of a role."""
+    entry_points = read(role / "meta" / "argument_specs.yml")["argument_specs"]
+    return {name: option for spec in entry_points.values() for name, option in spec["options"].items()}
+
+
 @pytest.mark.parametrize("role", ROLE_FOLDERS, ids=lambda path: path.name)
 def test_specs_and_defaults_name_the_same_variables(role: Path) -> None:
-    options = read(role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
+    options = options_of(role)
     required = {name for name, option in options.items() if option.get("required")}
     defaults = set(read(role / "defaults" / "main.yml"))
     assert not required & defaults, "a required variable has no default"
@@ -33,7 +39,7 @@ def test_specs_and_defaults_name_the_same_variables(role: Path) -> None:
 
 @pytest.mark.parametrize("role", ROLE_FOLDERS, ids=lambda path: path.name)
 def test_specs_describe_each_variable_and_bear_the_roles_name(role: Path) -> None:
-    options = read(role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
+    options = options_of(role)
     assert [name for name in options if not name.startswith(f"{role.name}_")] == []
     assert [name for name, option in options.items() if not option.get("description")] == []
 
@@ -41,7 +47,7 @@ def test_specs_describe_each_variable_and_bear_the_roles_name(role: Path) -> Non
 @pytest.mark.parametrize("role", ROLE_FOLDERS, ids=lambda path: path.name)
 def test_specs_repeat_the_default_where_it_is_a_plain_value(role: Path) -> None:
     """A default that reads fleet.yml or a fact, or is too long for a table, is described in words instead."""
-    options = read(role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
+    options = options_of(role)
     defaults = read(role / "defaults" / "main.yml")
     short = {name: value for name, value in defaults.items() if len(str(value)) <= CELL_LENGTH}
     plain = {name: value for name, value in short.items() if "{{" not in str(value)}
@@ -55,7 +61,8 @@ def test_each_entry_point_is_described(role: Path) -> None:
     described = set(read(role / "meta" / "argument_specs.yml")["argument_specs"])
     present = {path.stem for path in (role / "tasks").glob("*.yml")}
     assert described <= present
-    assert present & {"preflight", "converge", "health", "restart", "presence", "remove"} <= described
+    entry_points = {"preflight", "converge", "health", "restart", "presence", "remove", "verify"}
+    assert present & entry_points <= described
 
 
 @pytest.mark.parametrize("role", ROLE_FOLDERS, ids=lambda path: path.name)
