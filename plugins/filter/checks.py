@@ -58,7 +58,11 @@ def container_checks(inspected: Result, wanted_image: Result, user: Result, cont
             f"{container} {state['Status']}, {health}",
         ),
         check("container image", image == wanted, image if image == wanted else f"{image}, and not {wanted}"),
-        check("container user", uid not in ("", "0"), f"uid {uid}" if uid else reason(user)),
+        check(
+            "container user",
+            uid not in ("", "0"),
+            f"uid {uid}" if uid else reason({"msg": user.get("stderr") or user.get("msg")}),
+        ),
     ]
 
 

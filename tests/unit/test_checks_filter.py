@@ -68,6 +68,12 @@ def test_each_part_of_a_container_can_fail(
     assert {name for name, (passed, _) in records.items() if not passed} == {wrong}
 
 
+def test_a_container_whose_user_cannot_be_asked_says_why() -> None:
+    user = {"stdout": "", "stderr": "container is not running\n", "msg": "non-zero return code"}
+    records = said(checks.container_checks(container("exited"), {"stdout": "kafka:1"}, user, "kafka"))
+    assert records["container user"] == (False, "container is not running")
+
+
 def test_a_machine_without_the_container_says_what_to_run() -> None:
     records = checks.container_checks({"stdout": "[]\n", "rc": 1}, FAILED, FAILED, "kafka")
     assert said(records) == {
