@@ -91,7 +91,7 @@ known-hosts: ## tell SSH the machines' keys, read from their consoles
 	mkdir -p -m 0700 ~/.ssh && python3 terraform/known_hosts.py 300 >> ~/.ssh/known_hosts
 outputs: ## terraform output
 	terraform -chdir=terraform output
-ip: ## the address from which you may log in (MY_IP_CIDR=… overrides)
+ip: ## the address from which you may log in (MY_IP_CIDR=… is used where terraform.tfvars sets no allowed_cidrs)
 	python3 terraform/allowed_cidrs.py
 whoami: ## which AWS identity is in use
 	aws sts get-caller-identity

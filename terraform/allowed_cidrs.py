@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Prints Terraform's allowed_cidrs as JSON: the operator's address, found when it is not given.
 
-MY_IP_CIDR wins; else terraform.tfvars keeps its word and nothing is printed; else the address
-that CHECK_IP_URL sees is taken as a /32. Standard library only.
+MY_IP_CIDR is used where terraform.tfvars sets no allowed_cidrs (Terraform prefers that file to what is
+printed here). Where neither is set, the address that CHECK_IP_URL sees is taken as a /32.
+Standard library only.
 """
 
 from __future__ import annotations
