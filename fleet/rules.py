@@ -19,6 +19,11 @@ SMALLEST_MEMORY_MIB = {"kafka": 1024, "mongo": 1024}
 """Below this a JVM's heap, or WiredTiger's cache, leaves nothing for the machine itself."""
 SMALLEST_OTHER_MEMORY_MIB = 512
 
+SERVICE_PORTS = {"kafka": "client", "mongo": "mongodb", "processor": "api"}
+"""The port that other roles look for, by its name."""
+SERVICE_COUNTS = {"kafka": (1, 3, 5), "mongo": (1,)}
+"""How many machines the roles can set up; of the others any number."""
+
 AWS_PREFIXES = range(16, 29)
 AWS_RESERVED_FIRST = 4
 """AWS keeps a subnet's first four addresses and its last one."""
@@ -29,6 +34,7 @@ def breaches(fleet: Fleet) -> Iterator[str]:
     rules: tuple[Callable[[Fleet], Iterator[str]], ...] = (
         _network,
         _role_names,
+        _services,
         _memory,
         _ports,
         _addresses,
@@ -58,6 +64,16 @@ def _role_names(fleet: Fleet) -> Iterator[str]:
     for name in fleet.roles:
         if name in (OPERATOR, EVERY_ROLE):
             yield f'roles.{name}: the name "{name}" has a meaning of its own in flows: choose another.'
+
+
+def _services(fleet: Fleet) -> Iterator[str]:
+    for name, port in SERVICE_PORTS.items():
+        if name in fleet.roles and port not in fleet.roles[name].ports:
+            yield f"roles.{name}.ports has no port {port}, by which the others find it: give it that name."
+    for name, counts in SERVICE_COUNTS.items():
+        if name in fleet.roles and (count := fleet.roles[name].count) not in counts:
+            allowed = " or ".join(map(str, counts))
+            yield f"roles.{name}.count is {count}: give {allowed}, which the role can set up."
 
 
 def _memory(fleet: Fleet) -> Iterator[str]:
@@ -165,6 +181,9 @@ def _topics(fleet: Fleet) -> Iterator[str]:
     """The first clash only: where two names clash, so do those of their dead letters."""
     by_metric_name: dict[str, str] = {}
     for name in fleet.topic_names():
+        if name in (".", ".."):
+            yield f"topics: Kafka takes no topic named {name}: rename it."
+            return
         other = by_metric_name.get(name.replace(".", "_"))
         if other == name:
             yield f"topics: two topics, dead letters included, have the name {name}: rename one."

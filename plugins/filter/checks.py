@@ -102,7 +102,7 @@ def consumed_checks(consumed: Result, dead_letters_allowed: bool) -> list[Check]
 
 
 def api_checks(health: Result, gpus: Result, stranger: Result, access: str) -> list[Check]:
-    """Of the API's answers: how it is, its GPUs to who bears the token, and the same to who does not."""
+    """From three answers of the API: its health, its GPUs with the token, and its GPUs without the token."""
     well = (health.get("json") or {}).get("status") == "ok"
     reasons = " ".join((health.get("json") or {}).get("reasons") or []) or reason(health)
     told = gpus.get("json") or {}

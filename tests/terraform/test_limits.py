@@ -13,7 +13,7 @@ from tests.terraform.conftest import ROOT, Terraform
 
 FLEET: dict[str, Any] = yaml.safe_load((ROOT / "fleet.yml").read_text())
 VPC, SUBNET, FLOW = "network/vpc_cidr", "network/subnet_cidr", "flows/0"
-COUNT, TYPE = "roles/kafka/count", "roles/kafka/instance_type"
+COUNT, TYPE = "roles/processor/count", "roles/kafka/instance_type"
 ROOT_DISK, DATA_DISK = "roles/kafka/root_disk_gib", "roles/kafka/data_disk_gib"
 
 # Terraform takes no part in ports, addresses, memory, topics and images: those are only for `fleet check`.

@@ -1,4 +1,4 @@
-"""The role certificate, run on this computer: whom a certificate is for, what makes it be signed anew."""
+"""The role certificate, run on this computer: whom a certificate is for, what makes it be signed again."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_every_machine_and_every_port_is_shown() -> None:
 def test_a_flow_between_all_roles_is_drawn_for_each_pair() -> None:
     data = fleet_data()
     for role in data["roles"].values():
-        role["ports"] = {"metrics": 9100}
+        role.setdefault("ports", {})["metrics"] = 9100
     data["flows"] = [{"from": "all", "to": "all", "port": 9100}]
     count = len(data["roles"])
     assert len(re.findall(r"-->\|9100\|", docs.machines(parse(data)))) == count * (count - 1)

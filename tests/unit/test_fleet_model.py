@@ -77,6 +77,17 @@ def test_adding_a_machine_is_one_changed_number() -> None:
             "project, network, roles, flows, topics, dead_letters, images.",
         ),
         ("roles/kafka/count", 0, "roles.kafka.count is 0: give a whole number of at least 1."),
+        (
+            "roles/kafka/count",
+            2,
+            "roles.kafka.count is 2: give 1 or 3 or 5, which the role can set up.",
+        ),
+        ("roles/mongo/count", 3, "roles.mongo.count is 3: give 1, which the role can set up."),
+        (
+            "topics/token_usage/name",
+            "..",
+            "topics: Kafka takes no topic named ..: rename it.",
+        ),
         ("roles/kafka/count", "two", 'roles.kafka.count is "two": give a whole number.'),
         ("roles/kafka/count", True, "roles.kafka.count is True: give a whole number."),
         (
@@ -305,7 +316,7 @@ def test_two_machines_with_one_address() -> None:
 
 def test_more_machines_than_addresses() -> None:
     data = changed("network/subnet_cidr", "10.0.1.0/28")
-    data["roles"]["kafka"]["count"] = 20
+    data["roles"]["producers"]["count"] = 20
     assert errors_of(data) == [
         "network.subnet_cidr 10.0.1.0/28 has room for 11 machines, but the roles ask for 23: "
         "widen the subnet or lower a count."
@@ -394,3 +405,11 @@ def test_check_of_a_file_that_is_not_there(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["check", str(tmp_path / "none.yml")])
     assert result.exit_code == 1
     assert "cannot be read (No such file or directory)" in result.output
+
+
+@pytest.mark.parametrize(("role", "port"), [("kafka", "client"), ("mongo", "mongodb"), ("processor", "api")])
+def test_a_service_is_found_by_the_name_of_its_port(role: str, port: str) -> None:
+    data = changed(f"roles/{role}/ports", {"other": VALID["roles"][role]["ports"][port]})
+    assert errors_of(data) == [
+        f"roles.{role}.ports has no port {port}, by which the others find it: give it that name."
+    ]

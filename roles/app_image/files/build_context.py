@@ -5,7 +5,7 @@
 Prints one line of JSON: `tag` names the content (12 hexadecimal digits: the app's and the
 contracts' sources, the Dockerfile, the locked requirements, the base image, the Python version),
 `context` is the folder, `archive` the same as one file for the machine, `built` says whether this
-call made them. The same content makes nothing anew; --check never makes anything.
+call made them. The same content makes nothing again; --check never makes anything.
 """
 
 import argparse
