@@ -75,8 +75,8 @@ def test_each_example_gives_what_its_role_demands(example: Path) -> None:
     assert play["roles"] == [f"gpu_token.pipeline.{example.stem}"]
     specs = yaml.safe_load((ROLES / example.stem / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
     options: dict[str, Any] = specs["argument_specs"]["main"]["options"]
-    assert {name for name, option in options.items() if option.get("required")} <= set(play["vars"])
-    assert set(play["vars"]) <= set(options)
+    assert {name for name, option in options.items() if option.get("required")} <= set(play.get("vars", {}))
+    assert set(play.get("vars", {})) <= set(options)
 
 
 def test_a_role_without_its_variables_names_them(installed: Installed) -> None:
