@@ -6,14 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ROOT / "roles"
-
-# Templates find lookups from here on.
-init_plugin_loader()
 
 
 def fleet_variables(folder: Path = ROOT) -> dict[str, Any]:

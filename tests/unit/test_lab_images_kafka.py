@@ -6,11 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.images.recipe import CONTEXTS
-
-from .role_files import load_file
-
-launchers = load_file(CONTEXTS / "kafka" / "launchers.py", "launchers")
+from lab.images.contexts.kafka import launchers
 
 
 def test_launcher_takes_the_class_that_is_there(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ _REPEAT_SECONDS = 60.0
 _SESSION_SECONDS = 10
 # Upper bound of one poll round. Writes are waited for elsewhere, so a round is always much shorter.
 _MAX_POLL_SECONDS = 300
-# For each partition; the machine has 1 GiB in all.
+# In all, whatever the number of partitions; the machine has 1 GiB.
 _PREFETCH_KIB = 8_192
 
 
