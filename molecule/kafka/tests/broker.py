@@ -94,7 +94,7 @@ def end_offset(host: Host, topic: str) -> int:
 
 def converge(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the role once more, with other variables."""
-    extra = json.dumps({"role": "kafka", **variables})
+    extra = json.dumps(variables)
     command = ["ansible-playbook", "-i", "inventories/lab", "molecule/shared/converge.yml"]
     return subprocess.run(
         [*command, *options, "-e", extra],

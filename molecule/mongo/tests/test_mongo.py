@@ -65,7 +65,7 @@ def gpus(host: Host) -> list[dict[str, Any]]:
 
 def converge(**variables: Any) -> dict[str, int]:
     """Run the role once more, with other variables; return what changed, by task."""
-    extra = json.dumps({"role": "mongo", **variables})
+    extra = json.dumps(variables)
     command = ["ansible-playbook", "-i", "inventories/lab", "molecule/shared/converge.yml", "-e", extra]
     run = subprocess.run(
         command,
@@ -79,7 +79,7 @@ def converge(**variables: Any) -> dict[str, int]:
     task, changed = "", {}
     for line in run.stdout.splitlines():
         if line.startswith("TASK ["):
-            task = line.removeprefix("TASK [").split("]")[0]
+            task = line.removeprefix("TASK [").split("]")[0].rpartition(" : ")[2]
         elif line.startswith("changed:"):
             changed[task] = changed.get(task, 0) + 1
     return changed
@@ -127,16 +127,16 @@ def test_a_changed_price_changes_that_gpu_alone(host: Host, price: float) -> Non
     container = inspect(host)["Id"]
     first, *others = DEFAULTS["mongo_gpu_seeds"]
     changed = converge(mongo_gpu_seeds=[{**first, "price_per_hour_usd": price}, *others])
-    assert changed == {"mongo : Keep the GPU inventory": 1}
+    assert changed == {"Keep the GPU inventory": 1}
     assert {**first, "price_per_hour_usd": price} in gpus(host)
     assert inspect(host)["Id"] == container
 
 
 def test_an_index_of_other_options_is_replaced(host: Host) -> None:
     indexes = [*DEFAULTS["mongo_indexes"], {"collection": "scratch", "keys": ["ts"]}]
-    assert converge(mongo_indexes=indexes) == {"mongo : Create and replace indexes": 1}
+    assert converge(mongo_indexes=indexes) == {"Create and replace indexes": 1}
     indexes[-1] = {**indexes[-1], "options": {"unique": True}}
-    assert converge(mongo_indexes=indexes) == {"mongo : Create and replace indexes": 1}
+    assert converge(mongo_indexes=indexes) == {"Create and replace indexes": 1}
 
 
 def test_the_container_may_do_little(host: Host) -> None:
@@ -169,8 +169,8 @@ def test_changed_passwords_are_applied_and_the_data_stay(host: Host) -> None:
     before, container = gpus(host), inspect(host)["Id"]
     passwords = {"mongo_admin_password": ADMIN_PASSWORD, "mongo_processor_password": PROCESSOR_PASSWORD}
     assert converge(**passwords) == {
-        "mongo : Keep users, passwords and roles": 1,
-        "mongo : Write the administrator's password": 1,
+        "Keep users, passwords and roles": 1,
+        "Write the administrator's password": 1,
     }
     assert converge(**passwords) == {}
     assert admin_password(host) == ADMIN_PASSWORD
@@ -226,8 +226,8 @@ def test_data_of_which_no_password_is_known_are_taken_over(host: Host) -> None:
     with host.sudo():
         host.check_output("rm %s/admin-password", SECRETS)
     changed = converge()
-    assert changed["mongo : Make the users"] == 1
-    assert "mongo : Keep users, passwords and roles" not in changed
+    assert changed["Make the users"] == 1
+    assert "Keep users, passwords and roles" not in changed
     assert gpus(host) == before
     assert ask(host, "db.gpus.count_documents({})", TLS) == UNAUTHORIZED
 
