@@ -178,7 +178,3 @@ def test_without_a_flow_the_pipeline_is_not_whole(flow: Flow, on_machine: OnMach
             for target in machines_of(flow.target)
         }
         assert failed - flows, "nothing but the knock at the port failed: is the flow needed?"
-
-
-def test_with_every_flow_the_pipeline_is_whole() -> None:
-    play("playbooks/verify.yml").must_pass()
