@@ -1,0 +1,1 @@
+"""The cost ledger: what GPUs cost, and who used them. Rules: docs/cost-model.md."""
