@@ -1,31 +1,30 @@
 """Computes the API's answers from what MongoDB has."""
 
-from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeVar
 
 from gpu_token_contracts import dlq_topic
 
-from gpu_token_processor import cost
+from gpu_token_processor.api.cost_answer import EMPTY_RANGE, NO_EVENTS, cost_answer, sum_tokens
 from gpu_token_processor.api.models import (
-    Cost,
     CostAnswer,
     DeadLetters,
     DeadLettersAnswer,
-    EnergyCost,
     GpuInfo,
     GpuInfoAnswer,
-    GpuShare,
-    ModelCost,
     ModelUsage,
     ThroughputAnswer,
-    Tokens,
     UsageAnswer,
     Window,
     plain,
 )
-from gpu_token_processor.cost import GpuCost, Prices, UsageRow
 from gpu_token_processor.documents import Document
+from gpu_token_processor.ledger.answer import ledger_fields, moment
+from gpu_token_processor.ledger.book import Book
+from gpu_token_processor.ledger.exact import US_PER_SECOND, exact, stored_us
+from gpu_token_processor.ledger.ledger import Ledger
+from gpu_token_processor.ledger.question import Basis, Question, Step
 from gpu_token_processor.store.reads import Range, Reads, Selection
 
 T = TypeVar("T")
@@ -33,10 +32,6 @@ T = TypeVar("T")
 # The resolution of stored times: a window that ends with an event ends this much after it.
 _RESOLUTION = timedelta(milliseconds=1)
 
-NO_EVENTS = "no_events"
-NO_TOKENS = "no_tokens"
-NO_GPU_METRICS = "no_gpu_metrics"
-EMPTY_RANGE = "empty_range"
 
 
 class Asked(NamedTuple):
@@ -44,6 +39,19 @@ class Asked(NamedTuple):
 
     start: datetime | None
     end: datetime | None
+
+    def as_stored(self) -> "Asked":
+        """Cut to the resolution of stored times, as the events are."""
+        return Asked(*(None if bound is None else moment(stored_us(bound)) for bound in self))
+
+
+class Shown(NamedTuple):
+    """How the ledger is shown; see Question."""
+
+    step: Step | None
+    group_by: tuple[str, ...]
+    basis: Basis
+    where: tuple[tuple[str, str], ...]
 
 
 class Answers:
@@ -56,7 +64,9 @@ class Answers:
         gap_seconds: float,
         default_price_usd: float,
         price_per_kwh_usd: float | None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self._now = now
         self._reads = reads
         self._window = timedelta(seconds=window_seconds)
         self._gap_seconds = gap_seconds
@@ -67,24 +77,27 @@ class Answers:
         """Raises PyMongoError if there is no store."""
         self._reads.connect()
 
-    def usage(self, asked: Asked, of: Selection, limit: int, cursor: str | None) -> UsageAnswer:
-        """Totals by model; of everything when no bound is given."""
+    def usage(
+        self, asked: Asked, of: Selection, shown: Shown | None, limit: int, cursor: str | None
+    ) -> UsageAnswer:
+        """Totals by model, and, if asked for, by group; of everything when no bound is given."""
         window = self._usage_window(asked)
-        rows = [] if _is_empty(window) else self._reads.usage(Range(window.start, window.end), of)
-        page, next_cursor = _page(_by_model(rows), limit, cursor, key=lambda item: item.model)
+        models = self._models(window, of)
+        page, next_cursor = _page(models, limit, cursor, key=lambda item: item.model)
         return UsageAnswer(
             window=window,
-            reason=_reason_for_nothing(window, rows),
-            totals=_tokens(rows),
+            reason=_reason_for_nothing(window, models),
+            totals=sum_tokens(models),
             items=page,
             next_cursor=next_cursor,
+            **(ledger_fields(self._ledger(window, shown)) if shown else {}),
         )
 
-    def throughput(self, asked: Asked, of: Selection) -> ThroughputAnswer:
-        """Rates over the window."""
+    def throughput(self, asked: Asked, of: Selection, shown: Shown | None) -> ThroughputAnswer:
+        """Rates over the window, and, if asked for, by group."""
         window = self._bounded_window(asked)
-        rows = [] if _is_empty(window) else self._reads.usage(Range(window.start, window.end), of)
-        tokens = _tokens(rows)
+        models = self._models(window, of)
+        tokens = sum_tokens(models)
         seconds = window.seconds or None
 
         def rate(count: int) -> float | None:
@@ -92,48 +105,59 @@ class Answers:
 
         return ThroughputAnswer(
             window=window,
-            reason=_reason_for_nothing(window, rows),
+            reason=_reason_for_nothing(window, models),
             tokens=tokens,
             events_per_second=rate(tokens.events),
             prompt_tokens_per_second=rate(tokens.prompt_tokens),
             completion_tokens_per_second=rate(tokens.completion_tokens),
             total_tokens_per_second=rate(tokens.total_tokens),
+            **(ledger_fields(self._ledger(window, shown)) if shown else {}),
         )
 
-    def cost(self, asked: Asked, of: Selection) -> CostAnswer:
+    def cost(self, asked: Asked, of: Selection, shown: Shown) -> CostAnswer:
         """What tokens cost over the window; see docs/cost-model.md."""
         window = self._bounded_window(asked)
-        gpus, rows = self._gpus_and_usage(window, of)
-        tokens = _tokens(rows)
-        total = tokens.total_tokens
-        wall_clock = cost.share(gpus, rows, lambda gpu: gpu.wall_clock_usd)
-        weighted = cost.share(gpus, rows, lambda gpu: gpu.utilization_weighted_usd)
-        return CostAnswer(
-            window=window,
-            reason=_reason_for_no_cost(window, gpus, total),
-            tokens=tokens,
-            gpu_seconds=sum(gpu.covered_seconds for gpu in gpus),
-            gap_seconds=sum(gpu.gap_seconds for gpu in gpus),
-            wall_clock=_cost(sum(gpu.wall_clock_usd for gpu in gpus) if gpus else None, total),
-            utilization_weighted=_cost(
-                sum(gpu.utilization_weighted_usd for gpu in gpus) if gpus else None, total
-            ),
-            energy=self._energy(gpus, total),
-            idle_usd=wall_clock.idle_usd,
-            gpus=[_gpu_share(gpu, wall_clock.gpu_tokens.get(gpu.gpu_id)) for gpu in gpus],
-            models=[
-                ModelCost(
-                    **usage.model_dump(),
-                    wall_clock=_cost(wall_clock.model_usd.get(usage.model), usage.total_tokens),
-                    utilization_weighted=_cost(weighted.model_usd.get(usage.model), usage.total_tokens),
-                )
-                for usage in _by_model(rows)
-            ],
+        return cost_answer(self._ledger(window, shown), window, of, self._price_per_kwh_usd)
+
+    def _models(self, window: Window, of: Selection) -> list[ModelUsage]:
+        """By model. What a gateway measured counts where no engine measured the model: no token twice."""
+        rows = [] if _is_empty(window) else self._reads.usage_sums(Range(window.start, window.end), of)
+        by_engine = {row.model for row in rows if not row.by_gateway}
+        return [
+            ModelUsage(
+                model=row.model,
+                events=row.events,
+                prompt_tokens=row.prompt_tokens,
+                completion_tokens=row.completion_tokens,
+                total_tokens=row.prompt_tokens + row.completion_tokens,
+            )
+            for row in sorted(rows)
+            if not (row.by_gateway and row.model in by_engine)
+        ]
+
+    def _ledger(self, window: Window, shown: Shown) -> Ledger:
+        book = Book(self._reads.catalog(), exact(self._default_price_usd))
+        empty = window.seconds is None and window.chosen_by == "latest_event" or _is_empty(window)
+        start = window.end if empty and window.end else window.start
+        question = Question(
+            start_us=None if start is None else stored_us(start),
+            end_us=None if window.end is None else stored_us(window.end),
+            gap_us=round(self._gap_seconds * US_PER_SECOND),
+            **shown._asdict(),
         )
+        ledger = Ledger(book, question)
+        if not empty:
+            earlier = window.start - timedelta(seconds=self._gap_seconds) if window.start else None
+            for reading in self._reads.readings(Range(earlier, window.end)):
+                ledger.add_reading(reading)
+            for usage in self._reads.usage(Range(window.start, window.end)):
+                ledger.add_usage(usage)
+        ledger.finish()
+        return ledger
 
     def gpus(self, host: str | None, name: str | None, limit: int, cursor: str | None) -> GpuInfoAnswer:
         """The latest reading of each GPU."""
-        now = self._reads.latest_event_time()
+        now = self._reads.latest_event_time(not_after=self._now())
         infos = [self._gpu_info(document, now) for document in self._reads.latest_readings(host, name)]
         page, next_cursor = _page(infos, limit, cursor, key=lambda item: item.gpu_id)
         return GpuInfoAnswer(
@@ -155,16 +179,19 @@ class Answers:
         return DeadLettersAnswer(total=sum(item.events for item in items), items=items)
 
     def _usage_window(self, asked: Asked) -> Window:
+        asked = asked.as_stored()
         if asked.start is None and asked.end is None:
             return Window(start=None, end=None, seconds=None, chosen_by="everything")
         seconds = (asked.end - asked.start).total_seconds() if asked.start and asked.end else None
         return Window(start=asked.start, end=asked.end, seconds=seconds, chosen_by="request")
 
     def _bounded_window(self, asked: Asked) -> Window:
-        """Where a bound is missing: the end is the latest event, the start lies WINDOW_SECONDS before."""
+        """Where a bound is missing: the end is the latest event that is not ahead of the clock, the start lies
+        WINDOW_SECONDS before."""
+        asked = asked.as_stored()
         end = asked.end
         if end is None:
-            latest = self._reads.latest_event_time()
+            latest = self._reads.latest_event_time(not_after=self._now())
             if latest is None:
                 return Window(start=asked.start, end=None, seconds=None, chosen_by="latest_event")
             end = latest + _RESOLUTION
@@ -172,23 +199,6 @@ class Answers:
         seconds = (end - start).total_seconds()
         chosen_by = "request" if asked.start is not None or asked.end is not None else "latest_event"
         return Window.model_validate({"start": start, "end": end, "seconds": seconds, "chosen_by": chosen_by})
-
-    def _gpus_and_usage(self, window: Window, of: Selection) -> tuple[list[GpuCost], list[UsageRow]]:
-        if window.start is None or window.end is None or _is_empty(window):
-            return [], []
-        prices = Prices(self._reads.inventory_prices_usd(), self._default_price_usd)
-        earlier = window.start - timedelta(seconds=self._gap_seconds)
-        readings = self._reads.readings(Range(earlier, window.end), of)
-        gpus = cost.accrue(readings, window.start, window.end, self._gap_seconds, prices)
-        return gpus, self._reads.usage(Range(window.start, window.end), of)
-
-    def _energy(self, gpus: list[GpuCost], total_tokens: int) -> EnergyCost:
-        energy_kwh = sum(gpu.energy_kwh for gpu in gpus)
-        price_usd = self._price_per_kwh_usd
-        usd = energy_kwh * price_usd if gpus and price_usd is not None else None
-        return EnergyCost(
-            energy_kwh=energy_kwh, price_per_kwh_usd=price_usd, **_cost(usd, total_tokens).model_dump()
-        )
 
     def _gpu_info(self, document: Document, now: datetime | None) -> GpuInfo:
         fields = {name: plain(value) for name, value in document.items() if name not in ("_id", "reporting")}
@@ -202,67 +212,10 @@ def _is_empty(window: Window) -> bool:
     return window.seconds is not None and window.seconds <= 0
 
 
-def _reason_for_nothing(window: Window, rows: list[UsageRow]) -> str | None:
+def _reason_for_nothing(window: Window, models: list[ModelUsage]) -> str | None:
     if _is_empty(window):
         return EMPTY_RANGE
-    return None if rows else NO_EVENTS
-
-
-def _reason_for_no_cost(window: Window, gpus: list[GpuCost], total_tokens: int) -> str | None:
-    if _is_empty(window):
-        return EMPTY_RANGE
-    if not gpus:
-        return NO_GPU_METRICS if total_tokens else NO_EVENTS
-    return None if total_tokens else NO_TOKENS
-
-
-def _by_model(rows: Iterable[UsageRow]) -> list[ModelUsage]:
-    models: dict[str, list[UsageRow]] = {}
-    for row in rows:
-        models.setdefault(row.model, []).append(row)
-    return [
-        ModelUsage(model=model, **_tokens(of_model).model_dump())
-        for model, of_model in sorted(models.items())
-    ]
-
-
-def _tokens(rows: Iterable[UsageRow]) -> Tokens:
-    events = prompt = completion = 0
-    for row in rows:
-        events += row.events
-        prompt += row.prompt_tokens
-        completion += row.completion_tokens
-    return Tokens(
-        events=events, prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion
-    )
-
-
-def _cost(usd: float | None, tokens: int) -> Cost:
-    each = cost.per_token(usd, tokens)
-    return Cost(
-        cost_usd=usd,
-        cost_per_token_usd=each,
-        cost_per_million_tokens_usd=each * cost.TOKENS_PER_MILLION if each is not None else None,
-    )
-
-
-def _gpu_share(gpu: GpuCost, tokens: int | None) -> GpuShare:
-    return GpuShare.model_validate(
-        {
-            "gpu_id": gpu.gpu_id,
-            "host": gpu.host,
-            "gpu_index": gpu.gpu_index,
-            "name": gpu.name,
-            "readings": gpu.readings,
-            "covered_seconds": gpu.covered_seconds,
-            "gap_seconds": gpu.gap_seconds,
-            "price_source": gpu.price_source,
-            "total_tokens": tokens,
-            "wall_clock": _cost(gpu.wall_clock_usd, tokens or 0),
-            "utilization_weighted": _cost(gpu.utilization_weighted_usd, tokens or 0),
-            "energy_kwh": gpu.energy_kwh,
-        }
-    )
+    return None if models else NO_EVENTS
 
 
 def _page(

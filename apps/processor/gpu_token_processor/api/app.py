@@ -15,12 +15,13 @@ from starlette.types import ASGIApp
 from gpu_token_processor import VERSION
 from gpu_token_processor.api import openapi, problems
 from gpu_token_processor.api.access import Access
-from gpu_token_processor.api.answers import Answers, Asked
+from gpu_token_processor.api.answers import Answers, Asked, Shown
 from gpu_token_processor.api.cache import Cache
 from gpu_token_processor.api.headers import SecurityHeaders, page_policy
 from gpu_token_processor.api.limits import Limits
 from gpu_token_processor.api.measure import Measure
 from gpu_token_processor.api.models import (
+    Answer,
     CostAnswer,
     DeadLettersAnswer,
     FullHealthAnswer,
@@ -31,11 +32,13 @@ from gpu_token_processor.api.models import (
 )
 from gpu_token_processor.api.parameters import (
     GpuParameters,
+    LedgerParameters,
     NoParameters,
     RangeParameters,
-    ThroughputParameters,
     UsageParameters,
 )
+from gpu_token_processor.ledger.answer import encode_answer
+from gpu_token_processor.ledger.question import parse_group_by
 from gpu_token_processor.metrics import Metrics
 from gpu_token_processor.store.reads import Selection
 
@@ -141,27 +144,36 @@ def _data_routes(answers: Answers) -> APIRouter:
         """The latest metric of each GPU; an empty list if there is none yet."""
         return answers.gpus(query.host, query.name, query.limit, query.cursor)
 
-    @router.get("/usage")
-    def usage(query: Annotated[UsageParameters, Query()]) -> UsageAnswer:
-        """Token totals by model, of everything stored or of a range of event time."""
+    @router.get("/usage", response_model=UsageAnswer)
+    def usage(query: Annotated[UsageParameters, Query()]) -> Response:
+        """Token totals by model, of everything stored or of a range of event time; by group if asked for."""
         return cache.get(
             ("usage", *query.model_dump().values()),
-            lambda: answers.usage(_asked(query), _selection(query), query.limit, query.cursor),
+            lambda: _exactly(
+                answers.usage(
+                    _asked(query), _selection(query), _perhaps_shown(query), query.limit, query.cursor
+                )
+            ),
         )
 
-    @router.get("/cost")
-    def cost(query: Annotated[RangeParameters, Query()]) -> CostAnswer:
-        """What tokens cost: over the window that ends with the latest event, or over any range."""
+    @router.get("/cost", response_model=CostAnswer)
+    def cost(query: Annotated[LedgerParameters, Query()]) -> Response:
+        """What tokens cost, and whose they are: over the window that ends with the latest event, or any range."""
         return cache.get(
-            ("cost", *query.model_dump().values()), lambda: answers.cost(_asked(query), _selection(query))
+            ("cost", *query.model_dump().values()),
+            lambda: _exactly(
+                answers.cost(_asked(query), _selection(query)._replace(model=None), _shown(query))
+            ),
         )
 
-    @router.get("/throughput")
-    def throughput(query: Annotated[ThroughputParameters, Query()]) -> ThroughputAnswer:
+    @router.get("/throughput", response_model=ThroughputAnswer)
+    def throughput(query: Annotated[LedgerParameters, Query()]) -> Response:
         """Events and tokens a second: over the window that ends with the latest event, or over any range."""
         return cache.get(
             ("throughput", *query.model_dump().values()),
-            lambda: answers.throughput(_asked(query), _selection(query)),
+            lambda: _exactly(
+                answers.throughput(_asked(query), _selection(query), _perhaps_shown(query))
+            ),
         )
 
     @router.get("/dead-letters")
@@ -192,5 +204,19 @@ def _asked(query: RangeParameters) -> Asked:
     return Asked(query.start, query.end)
 
 
-def _selection(query: RangeParameters) -> Selection:
-    return Selection(query.host, query.gpu_index, getattr(query, "model", None))
+def _selection(query: LedgerParameters) -> Selection:
+    return Selection(query.host, query.gpu_index, query.model)
+
+
+def _shown(query: LedgerParameters) -> Shown:
+    return Shown(query.step, parse_group_by(query.group_by), query.basis or "covered", query.where)
+
+
+def _perhaps_shown(query: LedgerParameters) -> Shown | None:
+    """None: only what costs the store little."""
+    return _shown(query) if query.asks_for_groups else None
+
+
+def _exactly(answer: Answer) -> Response:
+    """The answer as JSON, with every digit of its numbers."""
+    return Response(encode_answer(answer), media_type="application/json")

@@ -1,9 +1,10 @@
 """The shapes of all answers. Names carry their units; times are UTC."""
 
 from datetime import datetime
-from typing import Any, Literal
+from decimal import Decimal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 
 class Answer(BaseModel):
@@ -38,7 +39,116 @@ class ModelUsage(Tokens):
     model: str
 
 
-class UsageAnswer(Answer):
+# Exact; the encoder writes it as a number with all its digits.
+Exact = Annotated[Decimal, WithJsonSchema({"type": "number"})]
+
+
+class ClassTokens(Answer):
+    """Tokens by class. Reasoning is a part of completion; total is the prompt's two classes and completion."""
+
+    uncached_prompt: int
+    cached_prompt: int
+    completion: int
+    reasoning: int
+    total: int
+    requests: int
+    unpriced: int = Field(description="part of total whose GPUs are not known or did not report: nobody pays")
+
+
+class ClassCosts(Answer):
+    """What each class of tokens cost."""
+
+    uncached_prompt: Exact
+    cached_prompt: Exact
+    completion: Exact
+
+
+class LedgerAmounts(Answer):
+    """Tokens and what they cost."""
+
+    start: datetime | None
+    end: datetime | None
+    tokens: ClassTokens
+    cost_usd: Exact | None = Field(description="null: all tokens are unpriced")
+    cost_usd_by_class: ClassCosts
+    cost_per_million_tokens_usd: Exact | None = Field(description="of priced tokens; null without any")
+    tokens_per_second: Exact | None = Field(description="null: the range is empty")
+
+
+class LedgerRow(LedgerAmounts):
+    """One group in one step."""
+
+    key: dict[str, str | None] = Field(description="by dimension; null: the events do not say")
+
+
+class IdleCost(Answer):
+    """What nobody used."""
+
+    fleet_usd: Exact = Field(description="GPUs of no deployment that served no token in an hour")
+    loaded_usd: Exact = Field(description="deployments that served no token in an hour")
+    unreported_usd: Exact = Field(description="leased time that no reading covers; 0 with basis=covered")
+
+
+class LedgerStep(Answer):
+    """One step, idle time included."""
+
+    start: datetime
+    end: datetime
+    cost_usd: Exact
+    idle: IdleCost
+
+
+class LedgerCoverage(Answer):
+    """What the answer rests on. Seconds are summed over GPUs."""
+
+    leased_seconds: Exact = Field(description="covered_seconds + unreported_seconds")
+    covered_seconds: Exact = Field(description="time that readings cover")
+    gap_seconds: Exact = Field(description="time between readings that none covers")
+    unreported_seconds: Exact = Field(description="leased time that no reading covers")
+    default_price_share: Exact | None = Field(
+        description="part of covered time at the default price; null: no time is covered"
+    )
+    engine_tokens: int = Field(description="as engines, or sources that do not say, measured them")
+    gateway_tokens: int = Field(description="as gateways measured them; not added to the engines'")
+    unattributed_tokens: int = Field(description="engine tokens that no gateway event says whose they are")
+    unmatched_tokens: int = Field(description="gateway tokens of models that the engine does not have")
+    unpriced_tokens: int
+    conflicting_events: int = Field(description="known event ids that came again with other content")
+    catalog_version: str
+    read_from: Literal["raw"] = Field(description="raw: every event was read")
+
+
+class LedgerMethod(Answer):
+    """How cost was divided."""
+
+    basis: Literal["covered", "leased"]
+    classes: list[Literal["phase_time", "weights"]] = Field(description="which were used, hour by hour")
+    shared_by: Literal["hour"] = Field(description="cost is shared among users within each clock hour")
+
+
+class LedgerAnswer(Answer):
+    """Cost and tokens by group. Rows and idle add up to total, to the last digit."""
+
+    rows: list[LedgerRow]
+    total: LedgerAmounts
+    idle: IdleCost
+    steps: list[LedgerStep] | None = Field(description="null without step")
+    coverage: LedgerCoverage
+    method: LedgerMethod
+
+
+class PerhapsLedgerAnswer(Answer):
+    """The same, if group_by, step or basis was given, or a dimension was selected; else null."""
+
+    rows: list[LedgerRow] | None = None
+    total: LedgerAmounts | None = None
+    idle: IdleCost | None = None
+    steps: list[LedgerStep] | None = None
+    coverage: LedgerCoverage | None = None
+    method: LedgerMethod | None = None
+
+
+class UsageAnswer(PerhapsLedgerAnswer):
     """Token totals by model."""
 
     window: Window
@@ -73,7 +183,9 @@ class GpuShare(Answer):
     readings: int
     covered_seconds: float = Field(description="time that its readings cover")
     gap_seconds: float = Field(description="time between readings that none covers; it costs nothing")
-    price_source: Literal["event", "inventory", "default"]
+    price_source: Literal["event", "inventory", "default"] = Field(
+        description="of its latest reading; inventory: the catalogue"
+    )
     total_tokens: int | None = Field(description="null: usage events do not tell this GPU from another")
     wall_clock: Cost
     utilization_weighted: Cost
@@ -87,8 +199,8 @@ class ModelCost(ModelUsage):
     utilization_weighted: Cost
 
 
-class CostAnswer(Answer):
-    """What tokens cost, in event time."""
+class CostAnswer(LedgerAnswer):
+    """What tokens cost, in event time. `gpus` and `models` share the cost of the whole range at once."""
 
     window: Window
     reason: str | None = Field(
@@ -105,7 +217,7 @@ class CostAnswer(Answer):
     models: list[ModelCost]
 
 
-class ThroughputAnswer(Answer):
+class ThroughputAnswer(PerhapsLedgerAnswer):
     """Rates over the window."""
 
     window: Window

@@ -2,11 +2,19 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 from gpu_token_contracts import TimeBounds
 from gpu_token_contracts.bounds import MAX_GPU_INDEX, MAX_TEXT_LENGTH
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from gpu_token_processor.ledger.question import (
+    DIMENSIONS,
+    TAG,
+    parse_group_by,
+    require_dimensions,
+    require_few_steps,
+)
 
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", flags=re.ASCII)
 _BOUNDS = TimeBounds()
@@ -43,6 +51,21 @@ Model = Annotated[Text | None, Field(description="only events of this model", ex
 Limit = Annotated[int, Field(ge=1, le=1000, description="items of a page", examples=[100])]
 
 
+def _group_by(text: Any) -> Any:
+    require_dimensions(parse_group_by(text if isinstance(text, str) else None))
+    return text
+
+
+def _tag(text: Any) -> Any:
+    if not isinstance(text, str) or ":" not in text.strip(":"):
+        raise ValueError("must be name:value, such as env:prod")
+    return text
+
+
+GroupBy = Annotated[Text, BeforeValidator(_group_by)]
+Tag = Annotated[str, Field(max_length=2 * MAX_TEXT_LENGTH + 1), BeforeValidator(_tag)]
+
+
 class _Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -56,20 +79,57 @@ class RangeParameters(_Parameters):
     gpu_index: GpuIndex | None = Field(None, description="only events of GPUs with this index", examples=[0])
 
 
-class UsageParameters(RangeParameters):
-    """A range, of one model, page by page."""
+class LedgerParameters(RangeParameters):
+    """A range by groups and steps, and which of them."""
 
+    group_by: GroupBy | None = Field(
+        None,
+        description=f"dimensions by commas: {', '.join(DIMENSIONS)}, {TAG}<name>; by model if not given",
+        examples=["model,team"],
+    )
+    step: Literal["hour", "day", "month"] | None = Field(None, description="cut the range, in UTC")
+    basis: Literal["covered", "leased"] | None = Field(
+        None, description="what counts: time that readings cover (covered), or all that is leased too (leased)"
+    )
     model: Model = None
+    deployment: Text | None = Field(None, description="only rows of this deployment")
+    gpu: Text | None = Field(None, description="only rows of this GPU")
+    team: Text | None = Field(None, description="only rows of this team")
+    tenant: Text | None = Field(None, description="only rows of this tenant")
+    user: Text | None = Field(None, description="only rows of this user")
+    workload: Text | None = Field(None, description="only rows of this workload")
+    tag: Tag | None = Field(None, description="only rows with this tag, as name:value", examples=["env:prod"])
+
+    @model_validator(mode="after")
+    def _has_few_steps(self) -> Self:
+        if self.start is not None and self.end is not None:
+            require_few_steps(self.step, (self.end - self.start).total_seconds())
+        return self
+
+    @property
+    def where(self) -> tuple[tuple[str, str], ...]:
+        """What is selected, by dimension."""
+        names = ("host", "gpu_index", "model", "deployment", "gpu", "team", "tenant", "user", "workload")
+        wanted = [(name, str(value)) for name in names if (value := getattr(self, name)) is not None]
+        if self.tag is not None:
+            name, _, value = self.tag.partition(":")
+            wanted.append((TAG + name, value))
+        return tuple(wanted)
+
+    @property
+    def asks_for_groups(self) -> bool:
+        """Whether more is asked for than sums by model."""
+        beyond = {"start", "end", "host", "gpu_index", "model", "limit", "cursor"}
+        return bool(self.model_dump(exclude=beyond, exclude_none=True))
+
+
+class UsageParameters(LedgerParameters):
+    """A range by groups and steps; its models page by page."""
+
     limit: Limit = 100
     cursor: Text | None = Field(
         None, description="`next_cursor` of the page before", examples=["llama-3-70b"]
     )
-
-
-class ThroughputParameters(RangeParameters):
-    """A range, of one model."""
-
-    model: Model = None
 
 
 class GpuParameters(_Parameters):

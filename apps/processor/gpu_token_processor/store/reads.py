@@ -1,15 +1,24 @@
 """The API's queries. Every range of event time is [start, end) and uses the index on ts."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
-from gpu_token_contracts import COLLECTION_GPU_METRICS, COLLECTION_GPUS, COLLECTION_TOKEN_USAGE
+from gpu_token_contracts import (
+    COLLECTION_GPU_METRICS,
+    COLLECTION_TOKEN_USAGE,
+    GpuMetric,
+    TokenUsage,
+)
+from gpu_token_contracts.bounds import MAX_INTERVAL_SECONDS
 from pymongo import DESCENDING, MongoClient
 from pymongo.database import Database
 
-from gpu_token_processor.cost import Reading, UsageRow
 from gpu_token_processor.documents import Document
+from gpu_token_processor.ledger.catalog import Catalog
+from gpu_token_processor.ledger.catalog_store import read_catalog
+from gpu_token_processor.ledger.usage import GATEWAY
 from gpu_token_processor.store.collections import DEAD_LETTERS, GPU_LATEST
 
 
@@ -28,6 +37,16 @@ class Selection(NamedTuple):
     model: str | None = None
 
 
+class UsageRow(NamedTuple):
+    """Tokens of one model as engines or as gateways measured them, over some range of event time."""
+
+    model: str
+    by_gateway: bool
+    events: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
 class DeadLetterCount(NamedTuple):
     """Refused events of one topic and reason."""
 
@@ -37,23 +56,39 @@ class DeadLetterCount(NamedTuple):
     latest: datetime
 
 
+_EVERYTHING = Selection()
+
+# All that the ledger asks of an event; memory is for /gpu/info alone.
+_READING_FIELDS = {"_id": 0} | dict.fromkeys(
+    (name for name in GpuMetric.__struct_fields__ if not name.startswith("mem_")), 1
+)
+_USAGE_FIELDS = {"_id": 0} | dict.fromkeys(TokenUsage.__struct_fields__, 1)
+
+_USUAL_INTERVAL = timedelta(minutes=2)
+_LONGEST_INTERVAL = timedelta(seconds=MAX_INTERVAL_SECONDS)
+
+
 class Reads(Protocol):
     """Each raises pymongo's errors when MongoDB does not answer."""
 
-    def latest_event_time(self) -> datetime | None:
-        """Of all stored events; None when there are none."""
+    def latest_event_time(self, not_after: datetime) -> datetime | None:
+        """Of all stored events that are not later than this; None when there are none."""
         ...
 
-    def readings(self, during: Range, of: Selection) -> Iterator[Reading]:
-        """GPU metrics in order of time."""
+    def readings(self, during: Range) -> Iterator[GpuMetric]:
+        """In order of time; without their memory."""
         ...
 
-    def usage(self, during: Range, of: Selection) -> list[UsageRow]:
-        """Tokens by model and GPU."""
+    def usage(self, during: Range) -> Iterator[TokenUsage]:
+        """What lies in the range at least in part, in order of time."""
         ...
 
-    def inventory_prices_usd(self) -> dict[str, float]:
-        """USD for an hour by GPU name."""
+    def usage_sums(self, during: Range, of: Selection) -> list[UsageRow]:
+        """Tokens by model, of events whose own time lies in the range."""
+        ...
+
+    def catalog(self) -> Catalog:
+        """What is declared of deployments, prices and leases."""
         ...
 
     def latest_readings(self, host: str | None, name: str | None) -> list[Document]:
@@ -79,46 +114,68 @@ class MongoReads:
     def __init__(self, client: MongoClient[Document], database: str) -> None:
         self._database: Database[Document] = client[database]
         # The latest time when last asked; the next search starts there.
-        self._newest_usage: datetime | None = None
+        self._newest: dict[str, datetime | None] = {}
 
-    def latest_event_time(self) -> datetime | None:
-        """See Reads.
-
-        Looks at usage from what is known already, so that no store has to sort all of it.
-        """
-        newest_metric = max(
-            (gpu["ts"] for gpu in self._database[GPU_LATEST].find({}, {"ts": 1})), default=None
+    def latest_event_time(self, not_after: datetime) -> datetime | None:
+        """See Reads."""
+        found = (
+            self._newest_in(collection, not_after)
+            for collection in (COLLECTION_GPU_METRICS, COLLECTION_TOKEN_USAGE)
         )
-        known = max((ts for ts in (newest_metric, self._newest_usage) if ts is not None), default=None)
-        newest_usage = self._find_newest_usage(since=known)
-        if newest_usage is None and known != newest_metric:
+        return max((ts for ts in found if ts is not None), default=None)
+
+    def _newest_in(self, collection: str, not_after: datetime) -> datetime | None:
+        """Looks from what is known already, so that no store has to sort all of it."""
+        known = self._newest.get(collection)
+        newest = self._find_newest(collection, known, not_after)
+        if newest is None and known is not None:
             # The event that was remembered has been deleted.
-            newest_usage = self._find_newest_usage(since=newest_metric)
-        self._newest_usage = newest_usage
-        return newest_usage if newest_usage is not None else newest_metric
+            newest = self._find_newest(collection, None, not_after)
+        self._newest[collection] = newest
+        return newest
 
-    def _find_newest_usage(self, since: datetime | None) -> datetime | None:
-        usage = self._database[COLLECTION_TOKEN_USAGE].find(
-            _filter(Range(start=since), Selection()), {"_id": 0, "ts": 1}
-        )
-        return next((found["ts"] for found in usage.sort("ts", DESCENDING).limit(1)), None)
+    def _find_newest(
+        self, collection: str, since: datetime | None, not_after: datetime
+    ) -> datetime | None:
+        bounds = {"$lte": not_after} | ({"$gte": since} if since is not None else {})
+        found = self._database[collection].find({"ts": bounds}, {"_id": 0, "ts": 1})
+        return next((event["ts"] for event in found.sort("ts", DESCENDING).limit(1)), None)
 
-    def readings(self, during: Range, of: Selection) -> Iterator[Reading]:
+    def readings(self, during: Range) -> Iterator[GpuMetric]:
         """See Reads."""
-        fields = dict.fromkeys(Reading._fields, 1) | {"_id": 0}
-        found = self._database[COLLECTION_GPU_METRICS].find(_filter(during, of._replace(model=None)), fields)
+        found = self._database[COLLECTION_GPU_METRICS].find(_filter(during), _READING_FIELDS)
         for document in found.sort("ts"):
-            yield Reading._make(map(document.get, Reading._fields))
+            yield GpuMetric(**document)
 
-    def usage(self, during: Range, of: Selection) -> list[UsageRow]:
+    def usage(self, during: Range) -> Iterator[TokenUsage]:
         """See Reads."""
-        keys = ("model", "host", "gpu_index", "gpu_uuid")
+        events = self._database[COLLECTION_TOKEN_USAGE]
+        found = events.find(_filter(during), _USAGE_FIELDS).sort("ts")
+        later: list[Document] = []
+        if during.end is not None:
+            # Intervals that begin in the range and end after it: the usual ones lie close behind it, and the long
+            # ones, which are few, have an index.
+            behind = {"$gte": during.end, "$lt": during.end + _USUAL_INTERVAL}
+            usual = {"ts": behind, "interval_seconds": {"$lte": _USUAL_INTERVAL.total_seconds()}}
+            long = {
+                "ts": {"$gte": during.end, "$lt": during.end + _LONGEST_INTERVAL},
+                "interval_seconds": {"$gt": _USUAL_INTERVAL.total_seconds()},
+            }
+            later = [
+                document for query in (usual, long) for document in events.find(query, _USAGE_FIELDS)
+            ]
+            later.sort(key=lambda document: document["ts"])
+        for document in chain(found, later):
+            yield TokenUsage(**document)
+
+    def usage_sums(self, during: Range, of: Selection) -> list[UsageRow]:
+        """See Reads."""
         groups = self._database[COLLECTION_TOKEN_USAGE].aggregate(
             [
                 {"$match": _filter(during, of)},
                 {
                     "$group": {
-                        "_id": {key: f"${key}" for key in keys},
+                        "_id": {"model": "$model", "measured_by": "$measured_by"},
                         "events": {"$sum": 1},
                         "prompt_tokens": {"$sum": "$prompt_tokens"},
                         "completion_tokens": {"$sum": "$completion_tokens"},
@@ -127,25 +184,19 @@ class MongoReads:
             ]
         )
         return [
-            UsageRow._make(
-                [
-                    *map(group["_id"].get, keys),
-                    group["events"],
-                    group["prompt_tokens"],
-                    group["completion_tokens"],
-                ]
+            UsageRow(
+                group["_id"]["model"],
+                group["_id"].get("measured_by") == GATEWAY,
+                group["events"],
+                group["prompt_tokens"],
+                group["completion_tokens"],
             )
             for group in groups
         ]
 
-    def inventory_prices_usd(self) -> dict[str, float]:
+    def catalog(self) -> Catalog:
         """See Reads."""
-        found = self._database[COLLECTION_GPUS].find({}, {"_id": 0, "name": 1, "price_per_hour_usd": 1})
-        return {
-            gpu["name"]: gpu["price_per_hour_usd"]
-            for gpu in found
-            if gpu.get("name") and isinstance(gpu.get("price_per_hour_usd"), int | float)
-        }
+        return read_catalog(self._database)
 
     def latest_readings(self, host: str | None, name: str | None) -> list[Document]:
         """See Reads."""
@@ -180,7 +231,7 @@ class MongoReads:
         self._database.command("ping")
 
 
-def _filter(during: Range, of: Selection) -> dict[str, Any]:
+def _filter(during: Range, of: Selection = _EVERYTHING) -> dict[str, Any]:
     wanted: dict[str, Any] = {key: value for key, value in of._asdict().items() if value is not None}
     bounds = {
         operator: bound

@@ -1,0 +1,152 @@
+"""Writes the ledger's integers as the answer that the API and the command give."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from gpu_token_processor.api.models import (
+    Answer,
+    ClassCosts,
+    ClassTokens,
+    IdleCost,
+    LedgerAmounts,
+    LedgerCoverage,
+    LedgerMethod,
+    LedgerRow,
+    LedgerStep,
+)
+from gpu_token_processor.ledger.exact import PPM, US_PER_SECOND, ratio, seconds, usd
+from gpu_token_processor.ledger.ledger import Idle, Ledger, Row, RowKey, Span, Totals
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """As JSON, in which exact numbers keep all their digits."""
+    return _encode(answer.model_dump())
+
+
+def moment(us: int) -> datetime:
+    """Microseconds since 1970 as a time."""
+    return _EPOCH + timedelta(microseconds=us)
+
+
+def ledger_fields(ledger: Ledger) -> dict[str, Any]:
+    """The fields of LedgerAnswer, without its window."""
+    totals = ledger.totals()
+    idle = _summed_idle(totals.idle.values())
+    total = Row()
+    for row in totals.rows.values():
+        total.include(row)
+    return {
+        "rows": [
+            LedgerRow(key=dict(zip(ledger.question.group_by, key, strict=True)), **_amounts(ledger, span, row))
+            for (span, key), row in sorted(totals.rows.items(), key=_order)
+        ],
+        "total": LedgerAmounts(**_amounts(ledger, None, total, idle)),
+        "idle": _idle(idle),
+        "steps": _steps(ledger, totals) if ledger.question.step else None,
+        "coverage": _coverage(ledger, totals, total),
+        "method": LedgerMethod.model_validate(
+            {"basis": ledger.question.basis, "classes": sorted(totals.methods), "shared_by": "hour"}
+        ),
+    }
+
+
+def _order(entry: tuple[tuple[Span, RowKey], Row]) -> tuple[Span, list[tuple[bool, str]]]:
+    (span, key), _ = entry
+    return span or (0, 0), [(value is not None, value or "") for value in key]
+
+
+def _bounds(ledger: Ledger, span: Span) -> dict[str, datetime | None]:
+    if ledger.bounds is None:
+        return {"start": None, "end": None}
+    start_us, end_us = ledger.bounds
+    if span is not None:
+        start_us, end_us = max(start_us, span[0]), min(end_us, span[1])
+    return {"start": moment(start_us), "end": moment(end_us)}
+
+
+def _amounts(ledger: Ledger, span: Span, row: Row, idle: Idle | None = None) -> dict[str, Any]:
+    tokens = sum(row.tokens)
+    priced = tokens - row.unpriced
+    cost_pico = sum(row.cost_pico) + (idle.total_pico if idle else 0)
+    uncached, cached, completion = row.tokens
+    bounds = _bounds(ledger, span)
+    lasted_us = 0
+    if bounds["start"] is not None and bounds["end"] is not None:
+        lasted_us = (bounds["end"] - bounds["start"]) // _MICROSECOND
+    return {
+        **bounds,
+        "tokens": ClassTokens(
+            uncached_prompt=uncached,
+            cached_prompt=cached,
+            completion=completion,
+            reasoning=row.reasoning,
+            total=tokens,
+            requests=row.requests,
+            unpriced=row.unpriced,
+        ),
+        "cost_usd": None if idle is None and tokens and not priced else usd(cost_pico),
+        "cost_usd_by_class": ClassCosts.model_validate(
+            dict(zip(ClassCosts.model_fields, map(usd, row.cost_pico), strict=True))
+        ),
+        # Of 1e-12 USD: the million tokens take away six digits.
+        "cost_per_million_tokens_usd": ratio(cost_pico, priced * PPM) if priced else None,
+        "tokens_per_second": ratio(tokens * US_PER_SECOND, lasted_us) if lasted_us else None,
+    }
+
+
+def _steps(ledger: Ledger, totals: Totals) -> list[LedgerStep]:
+    spans = sorted({span for span, _ in totals.rows} | set(totals.idle), key=lambda span: span or (0, 0))
+    steps = []
+    for span in spans:
+        idle = totals.idle.get(span, Idle())
+        used_pico = sum(sum(row.cost_pico) for (of, _), row in totals.rows.items() if of == span)
+        steps.append(
+            LedgerStep.model_validate(
+                {**_bounds(ledger, span), "cost_usd": usd(used_pico + idle.total_pico), "idle": _idle(idle)}
+            )
+        )
+    return steps
+
+
+def _idle(idle: Idle) -> IdleCost:
+    return IdleCost(
+        fleet_usd=usd(idle.fleet_pico),
+        loaded_usd=usd(idle.loaded_pico),
+        unreported_usd=usd(idle.unreported_pico),
+    )
+
+
+def _summed_idle(parts: Iterable[Idle]) -> Idle:
+    whole = Idle()
+    for part in parts:
+        whole.fleet_pico += part.fleet_pico
+        whole.loaded_pico += part.loaded_pico
+        whole.unreported_pico += part.unreported_pico
+    return whole
+
+
+def _coverage(ledger: Ledger, totals: Totals, total: Row) -> LedgerCoverage:
+    covered_us = ledger.covered_us
+    cells = ledger.cells.values()
+    return LedgerCoverage(
+        leased_seconds=seconds(covered_us + totals.unreported_us),
+        covered_seconds=seconds(covered_us),
+        gap_seconds=seconds(ledger.gap_us),
+        unreported_seconds=seconds(totals.unreported_us),
+        default_price_share=ratio(ledger.at_default_price_us, covered_us) if covered_us else None,
+        engine_tokens=sum(cell.engine_tokens for cell in cells),
+        gateway_tokens=sum(cell.gateway_tokens for cell in cells),
+        unattributed_tokens=sum(cell.unattributed_tokens for cell in cells),
+        unmatched_tokens=sum(cell.unmatched_tokens for cell in cells),
+        unpriced_tokens=total.unpriced,
+        conflicting_events=ledger.coverage.conflicts + ledger.usage.conflicts,
+        catalog_version=ledger.book.catalog.version,
+        read_from="raw",
+    )

@@ -1,0 +1,192 @@
+"""Looks up what the catalogue says of a GPU, a model or an endpoint at a moment."""
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from fractions import Fraction
+from functools import cache
+from itertools import chain
+from typing import NamedTuple
+
+from gpu_token_processor.ledger.catalog import Catalog, Dated, Deployment, Gpu, Lease, Price, Selector, Weights
+from gpu_token_processor.ledger.catalog_file import gpu_name
+
+# As the API has always called a price that is declared.
+CATALOG_PRICE = "inventory"
+DEFAULT_PRICE = "default"
+
+_EVER_US = -(10**18)
+_NEVER_US = 10**18
+
+
+class Seen(NamedTuple):
+    """A GPU as its readings describe it."""
+
+    uuid: str | None
+    host: str | None
+    gpu_index: int | None
+    name: str | None
+    gpu_instance: str | None
+
+
+class Terms(NamedTuple):
+    """Whose a GPU is, and what an hour of it costs, over one piece of time."""
+
+    deployment: str | None
+    usd_per_hour: Fraction
+    source: str
+
+
+class Book:
+    """A catalogue, with the price of what it does not list.
+
+    Time is cut into pieces at every date of every row: within a piece no answer of the book changes.
+    """
+
+    def __init__(self, catalog: Catalog, default_usd_per_hour: Fraction) -> None:
+        self.catalog = catalog
+        self._default = default_usd_per_hour
+        rows: Iterable[Dated] = chain(
+            catalog.deployments, catalog.prices, catalog.leases, catalog.gpus, catalog.weights, catalog.energy
+        )
+        dates = {date for row in rows for date in (row.valid_from_us, row.valid_to_us) if date is not None}
+        self._cuts = [_EVER_US, *sorted(dates), _NEVER_US]
+        self.knows_places = any(gpu.uuid and gpu.gpu_index is not None for gpu in catalog.gpus)
+        self.terms = cache(self._terms)
+        self.serving = cache(self._serving)
+        self.deployment_of = cache(self._deployment_of)
+
+    def piece(self, at_us: int) -> int:
+        """The number of the piece of time that holds this moment."""
+        return bisect_right(self._cuts, at_us) - 1
+
+    def bounds(self, piece: int) -> tuple[int, int]:
+        """When the piece begins and ends."""
+        return self._cuts[piece], self._cuts[piece + 1]
+
+    def pieces(self, start_us: int, end_us: int) -> Iterable[tuple[int, int, int]]:
+        """The pieces of a range, each with its beginning and end within the range."""
+        piece = self.piece(start_us)
+        while start_us < end_us:
+            upto = min(end_us, self._cuts[piece + 1])
+            yield piece, start_us, upto
+            start_us, piece = upto, piece + 1
+
+    def identify(self, seen: Seen, at_us: int) -> Seen:
+        """A GPU that is known only by its place gets the uuid that the catalogue has for the place."""
+        if seen.uuid is not None or seen.gpu_index is None:
+            return seen
+        for gpu in self.catalog.gpus:
+            if gpu.uuid and (gpu.host, gpu.gpu_index) == (seen.host, seen.gpu_index) and gpu.holds(at_us):
+                return seen._replace(uuid=gpu.uuid)
+        return seen
+
+    def weights(self, at_us: int) -> Weights:
+        """What a token of each class weighs."""
+        return next((row for row in self.catalog.weights if row.holds(at_us)), Weights())
+
+    def usd_per_kwh(self, piece: int) -> Fraction | None:
+        """The price of energy; None if the catalogue has none."""
+        at_us = self._moment(piece)
+        return next((row.usd_per_kwh for row in self.catalog.energy if row.holds(at_us)), None)
+
+    def lease_price(self, lease: Lease, at_us: int) -> Fraction:
+        """What an hour of a leased GPU costs that does not report."""
+        kind, value = lease.selector
+        known = sorted(
+            (gpu for gpu in self._gpus(at_us) if value == (gpu.uuid if kind == "uuid" else gpu.host)),
+            key=lambda gpu: gpu.uuid or "",
+        )
+        seen = Seen(None, None, None, None, None)
+        if known:
+            seen = seen._replace(host=known[0].host, name=known[0].name)
+        seen = seen._replace(**{kind: value})
+        return self._price(seen, at_us)[0] * (self._share(seen, at_us) if kind == "uuid" else 1)
+
+    def _gpus(self, at_us: int) -> list[Gpu]:
+        return [gpu for gpu in self.catalog.gpus if gpu.holds(at_us)]
+
+    def _moment(self, piece: int) -> int:
+        return self._cuts[piece]
+
+    def _serving(self, kind: str, name: str, piece: int) -> tuple[Deployment, ...]:
+        """The deployments that list the model, or the endpoint."""
+        at_us = self._moment(piece)
+        return tuple(
+            row
+            for row in self.catalog.deployments
+            if name in (row.models if kind == "model" else row.endpoints) and row.holds(at_us)
+        )
+
+    def _deployment_of(self, uuid: str | None, host: str | None, gpu_index: int | None, piece: int) -> str | None:
+        at_us = self._moment(piece)
+        for row in self.catalog.deployments:
+            if not row.holds(at_us):
+                continue
+            for gpu in row.gpus:
+                if gpu.uuid is not None:
+                    if gpu.uuid == uuid:
+                        return row.id
+                elif gpu_index is not None and (gpu.host, gpu.gpu_index) == (host, gpu_index):
+                    return row.id
+        return None
+
+    def _terms(self, seen: Seen, piece: int) -> Terms:
+        at_us = self._moment(piece)
+        usd_per_hour, source = self._price(seen, at_us)
+        deployment = self.deployment_of(seen.uuid, seen.host, seen.gpu_index, piece)
+        return Terms(deployment, usd_per_hour * self._share(seen, at_us), source)
+
+    def _price(self, seen: Seen, at_us: int) -> tuple[Fraction, str]:
+        lease = self._lease_of(seen, at_us)
+        names: list[tuple[str, str | None]] = [
+            ("uuid", seen.uuid),
+            ("host", seen.host),
+            ("instance_type", lease.instance_type if lease else None),
+            ("gpu_name", gpu_name(seen.name, self.catalog.aliases) if seen.name else None),
+        ]
+        for kind, value in names:
+            rows = [row for row in self.catalog.prices if self._is_for(row, kind, value) and row.holds(at_us)]
+            if kind == "instance_type" and lease is not None:
+                rows = [
+                    row for row in rows if row.market == lease.market and row.zone in (None, lease.zone)
+                ]
+            if rows:
+                # A price of the zone comes before one of every zone.
+                best = min(rows, key=lambda row: (row.zone is None, row.zone or "", row.market))
+                return best.usd_per_gpu_hour, CATALOG_PRICE
+        return self._default, DEFAULT_PRICE
+
+    def _is_for(self, price: Price, kind: str, value: str | None) -> bool:
+        if value is None or price.selector.kind != kind:
+            return False
+        if kind == "gpu_name":
+            return gpu_name(price.selector.value, self.catalog.aliases) == value
+        return price.selector.value == value
+
+    def _lease_of(self, seen: Seen, at_us: int) -> Lease | None:
+        for selector in (Selector("uuid", seen.uuid or ""), Selector("host", seen.host or "")):
+            for lease in self.catalog.leases:
+                if lease.selector == selector and lease.holds(at_us):
+                    return lease
+        return None
+
+    def _share(self, seen: Seen, at_us: int) -> Fraction:
+        known = self._gpus(at_us)
+        if seen.uuid is not None:
+            slices = [gpu.share for gpu in known if gpu.card == seen.uuid]
+            if slices:
+                return 1 - sum(slices, Fraction(0))
+            own = next((gpu for gpu in known if gpu.uuid == seen.uuid and gpu.share != 1), None)
+            if own is not None:
+                return own.share
+        return _share_of_profile(seen.gpu_instance, seen.name)
+
+
+def _share_of_profile(profile: str | None, name: str | None) -> Fraction:
+    """What a MIG profile says: 2g.20gb has two of a card's seven parts; an A30 has four."""
+    if not profile:
+        return Fraction(1)
+    digits = profile.split("g.", 1)[0]
+    if not digits.isdigit():
+        return Fraction(1)
+    return Fraction(int(digits), 4 if "A30" in (name or "") else 7)

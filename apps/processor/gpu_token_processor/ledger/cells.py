@@ -1,0 +1,404 @@
+"""Shares what GPUs cost in one cell of time among those who used them. A cell is a clock hour, or what lies of
+it in the range; all sharing happens within one."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import NamedTuple
+
+from gpu_token_processor.ledger.book import Book, Seen
+from gpu_token_processor.ledger.catalog import Weights
+from gpu_token_processor.ledger.coverage import Sums
+from gpu_token_processor.ledger.exact import divide, pico
+from gpu_token_processor.ledger.usage import NOBODY, Amounts, Named, Whose
+
+CLASSES = ("uncached_prompt", "cached_prompt", "completion")
+
+PHASE_TIME = "phase_time"
+WEIGHTS = "weights"
+
+_DEPLOYMENT = "deployment"
+_GPU = "gpu"
+_NO_UNIT = "none"
+
+# A deployment, a GPU without one, or neither: ("deployment", id), ("gpu", id), ("none", deployment or "").
+UnitId = tuple[str, str]
+
+
+class ItemId(NamedTuple):
+    """A model's tokens of one user."""
+
+    model: str
+    whose: Whose
+
+
+@dataclass(slots=True)
+class Item:
+    """Tokens by class, and what each class costs in 1e-12 USD."""
+
+    tokens: list[int] = field(default_factory=lambda: [0, 0, 0])
+    reasoning: int = 0
+    requests: int = 0
+    cost_pico: list[int] = field(default_factory=lambda: [0, 0, 0])
+
+
+@dataclass(slots=True)
+class GpuPart:
+    """One GPU's part of a unit."""
+
+    hosts: set[str] = field(default_factory=set)
+    indexes: set[int] = field(default_factory=set)
+    covered_us: int = 0
+    cost_pico: int = 0
+
+
+@dataclass(slots=True)
+class Unit:
+    """What is paid for together: a deployment's GPUs, or one GPU that belongs to none."""
+
+    gpus: dict[str, GpuPart] = field(default_factory=dict)
+    items: dict[ItemId, Item] = field(default_factory=dict)
+    method: str | None = None
+    # Whether some events do not tell it from another unit.
+    ambiguous: bool = False
+    # What the events say, before it is known whose the tokens are.
+    by_engine: dict[ItemId, Amounts] = field(default_factory=dict)
+    by_gateway: dict[ItemId, Amounts] = field(default_factory=dict)
+
+    @property
+    def covered_us(self) -> int:
+        """Of all its GPUs."""
+        return sum(gpu.covered_us for gpu in self.gpus.values())
+
+    @property
+    def cost_pico(self) -> int:
+        """Of all its GPUs."""
+        return sum(gpu.cost_pico for gpu in self.gpus.values())
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody used it."""
+        return self.method is None
+
+
+@dataclass(slots=True)
+class Cell:
+    """One cell, shared. Tokens of the unit ("none", …) have no GPU to pay for them."""
+
+    units: dict[UnitId, Unit]
+    engine_tokens: int = 0
+    gateway_tokens: int = 0
+    unattributed_tokens: int = 0
+    unmatched_tokens: int = 0
+    events: int = 0
+
+
+# Units with the weights by which tokens are divided among them.
+_Candidates = tuple[tuple[UnitId, int], ...]
+
+
+class _Bucket(NamedTuple):
+    """Usage that has the same choice of units for its prompts and for its completions."""
+
+    prompt: _Candidates
+    completion: _Candidates
+    by_gateway: bool
+    item: ItemId
+
+
+def share(sums: Iterable[Sums], usage: Mapping[Named, Amounts], book: Book, weights: Weights) -> Cell:
+    """The cell of this coverage and usage."""
+    coverage = _Coverage(sums, book)
+    cell = Cell(coverage.units)
+    buckets: dict[_Bucket, Amounts] = {}
+    for named, amounts in usage.items():
+        cell.events += amounts.events
+        prompt, completion = coverage.candidates(named)
+        bucket = _Bucket(prompt, completion, named.by_gateway, ItemId(named.model, named.whose))
+        buckets.setdefault(bucket, Amounts()).add(amounts)
+    for bucket, amounts in buckets.items():
+        if not bucket.by_gateway:
+            cell.engine_tokens += amounts.tokens
+            _put(cell, bucket, amounts, bucket.prompt, bucket.completion)
+    for bucket, amounts in buckets.items():
+        if bucket.by_gateway:
+            cell.gateway_tokens += amounts.tokens
+            _put(cell, bucket, amounts, *_like_engines(cell, bucket))
+    for (kind, _), unit in cell.units.items():
+        _say_whose(cell, unit)
+        if kind != _NO_UNIT:
+            _charge(unit, weights)
+    return cell
+
+
+def unit_of(counted: Sums) -> UnitId:
+    """What the time is paid for with."""
+    return (_DEPLOYMENT, counted.deployment) if counted.deployment else (_GPU, counted.gpu_id)
+
+
+class _Coverage:
+    """Which units there are in the cell, and which of them an event can mean."""
+
+    def __init__(self, sums: Iterable[Sums], book: Book) -> None:
+        self._book = book
+        self.units: dict[UnitId, Unit] = {}
+        # GPU -> its units with the time that it gave each.
+        self._of_gpu: dict[str, dict[UnitId, int]] = defaultdict(lambda: defaultdict(int))
+        self._seen: dict[str, list[Seen]] = defaultdict(list)
+        self._by_uuid: dict[str, set[str]] = defaultdict(set)
+        self._by_place: dict[tuple[str | None, int], set[str]] = defaultdict(set)
+        self._by_host: dict[str, set[str]] = defaultdict(set)
+        paid_us: dict[tuple[UnitId, str, Fraction], int] = defaultdict(int)
+        for counted in sums:
+            gpu_id, seen = counted.gpu_id, counted.seen
+            unit_id = unit_of(counted)
+            part = self.units.setdefault(unit_id, Unit()).gpus.setdefault(gpu_id, GpuPart())
+            part.covered_us += counted.covered_us
+            paid_us[unit_id, gpu_id, counted.usd_per_hour] += counted.covered_us
+            self._of_gpu[gpu_id][unit_id] += counted.covered_us
+            self._seen[gpu_id].append(seen)
+            if seen.uuid is not None:
+                self._by_uuid[seen.uuid].add(gpu_id)
+            if seen.gpu_index is not None:
+                self._by_place[seen.host, seen.gpu_index].add(gpu_id)
+                part.indexes.add(seen.gpu_index)
+            if seen.host is not None:
+                self._by_host[seen.host].add(gpu_id)
+                part.hosts.add(seen.host)
+        for (unit_id, gpu_id, usd_per_hour), covered_us in paid_us.items():
+            self.units[unit_id].gpus[gpu_id].cost_pico += pico(covered_us, usd_per_hour)
+
+    def candidates(self, named: Named) -> tuple[_Candidates, _Candidates]:
+        """For the prompt and for the completion. Never empty: tokens without a GPU have a unit as well."""
+        if named.deployment is not None:
+            return self._same(self._deployments([named.deployment]), named)
+        if named.gpu_uuids:
+            gpus = {gpu for uuid in named.gpu_uuids for gpu in self._by_uuid.get(uuid, ())}
+            return self._same(self._units_of(gpus, named.piece), named)
+        if named.gpu_index is not None:
+            gpus = self._by_place.get((named.host, named.gpu_index), set())
+            return self._same(self._units_of(gpus, named.piece), named)
+        for kind, name in (("endpoint", named.endpoint), ("model", named.model)):
+            serving = self._book.serving(kind, name, named.piece) if name is not None else ()
+            if serving:
+                role = {row.id: row.role for row in serving}
+                found = self._deployments(role)
+                if {"prefill", "decode"} <= {role[unit_id[1]] for unit_id in found}:
+                    return (
+                        _sorted({unit: us for unit, us in found.items() if role[unit[1]] != "decode"}),
+                        _sorted({unit: us for unit, us in found.items() if role[unit[1]] != "prefill"}),
+                    )
+                return self._same(found, named)
+        gpus = self._by_host.get(named.host, set()) if named.host is not None else set()
+        return self._same(self._units_of(gpus, named.piece), named)
+
+    def _same(self, found: dict[UnitId, int], named: Named) -> tuple[_Candidates, _Candidates]:
+        candidates = _sorted(found) or (((_NO_UNIT, named.deployment or ""), 1),)
+        return candidates, candidates
+
+    def _deployments(self, ids: Iterable[str]) -> dict[UnitId, int]:
+        units = ((_DEPLOYMENT, deployment) for deployment in ids)
+        return {unit: self.units[unit].covered_us for unit in units if unit in self.units}
+
+    def _units_of(self, gpus: Iterable[str], piece: int) -> dict[UnitId, int]:
+        found: dict[UnitId, int] = defaultdict(int)
+        for gpu_id in gpus:
+            gave_us = self._of_gpu[gpu_id]
+            for unit in self._declared(gpu_id, gave_us, piece) or gave_us:
+                found[unit] += gave_us[unit]
+        return found
+
+    def _declared(self, gpu_id: str, gave_us: Mapping[UnitId, int], piece: int) -> list[UnitId]:
+        """The unit that the catalogue says for the event's time, if the GPU gave it time."""
+        if len(gave_us) == 1:
+            return []
+        for seen in self._seen[gpu_id]:
+            deployment = self._book.deployment_of(seen.uuid, seen.host, seen.gpu_index, piece)
+            if deployment is not None and (_DEPLOYMENT, deployment) in gave_us:
+                return [(_DEPLOYMENT, deployment)]
+        return []
+
+
+def _sorted(found: Mapping[UnitId, int]) -> _Candidates:
+    return tuple(sorted((unit, us) for unit, us in found.items() if us > 0))
+
+
+def _put(
+    cell: Cell, bucket: _Bucket, amounts: Amounts, prompt: _Candidates, completion: _Candidates
+) -> None:
+    """Divide the amounts among the units."""
+    if len(prompt) > 1 or len(completion) > 1:
+        for unit_id, _ in (*prompt, *completion):
+            cell.units[unit_id].ambiguous = True
+    for unit_id, part in _divided(amounts, prompt, completion):
+        unit = cell.units.setdefault(unit_id, Unit())
+        side = unit.by_gateway if bucket.by_gateway else unit.by_engine
+        side.setdefault(bucket.item, Amounts()).add(part)
+
+
+def _divided(
+    amounts: Amounts, prompt: _Candidates, completion: _Candidates
+) -> list[tuple[UnitId, Amounts]]:
+    if len(prompt) == 1 and prompt == completion:
+        return [(prompt[0][0], amounts)]
+    parts: dict[UnitId, Amounts] = defaultdict(Amounts)
+
+    def spread(name: str, candidates: _Candidates) -> None:
+        weights = [weight for _, weight in candidates]
+        for (unit, _), part in zip(
+            candidates, divide(getattr(amounts, name), weights, sum(weights)), strict=True
+        ):
+            setattr(parts[unit], name, part)
+
+    for name in ("uncached_prompt", "cached_prompt", "prefill_us", "requests"):
+        spread(name, prompt)
+    for name in ("completion", "reasoning", "decode_us"):
+        spread(name, completion)
+    for part in parts.values():
+        part.lacks_prefill = amounts.lacks_prefill and part.prompt > 0
+        part.lacks_decode = amounts.lacks_decode and part.completion > 0
+        part.cached_known = amounts.cached_known
+    return list(parts.items())
+
+
+def _like_engines(cell: Cell, bucket: _Bucket) -> tuple[_Candidates, _Candidates]:
+    """A gateway's tokens lie where the engines have the model's, if any has."""
+
+    def weighed(candidates: _Candidates, name: str) -> _Candidates:
+        if len(candidates) == 1:
+            return candidates
+        found = [
+            (unit, getattr(amounts, name))
+            for unit, _ in candidates
+            if (amounts := cell.units[unit].by_engine.get(ItemId(bucket.item.model, NOBODY)))
+            and getattr(amounts, name)
+        ]
+        return tuple(found) or candidates
+
+    return weighed(bucket.prompt, "prompt"), weighed(bucket.completion, "completion")
+
+
+def _say_whose(cell: Cell, unit: Unit) -> None:
+    """Make items of what engine and gateway say of the unit; no token is counted twice."""
+    if not any(amounts.tokens for amounts in unit.by_engine.values()):
+        for item_id, amounts in unit.by_gateway.items():
+            unit.by_engine.setdefault(item_id, Amounts()).add(amounts)
+        unit.by_gateway = {}
+    gateway: dict[str, dict[Whose, Amounts]] = defaultdict(dict)
+    models = {item_id.model for item_id, amounts in unit.by_engine.items() if amounts.tokens}
+    for (model, whose), amounts in unit.by_gateway.items():
+        if model not in models:
+            if len(models) > 1:
+                cell.unmatched_tokens += amounts.tokens
+                continue
+            model = next(iter(models))
+        gateway[model].setdefault(whose, Amounts()).add(amounts)
+    for item_id, amounts in unit.by_engine.items():
+        if item_id.whose == NOBODY and item_id.model in gateway:
+            cell.unattributed_tokens += _attribute(unit, item_id.model, amounts, gateway[item_id.model])
+        else:
+            item = unit.items.setdefault(item_id, Item())
+            _add(item, amounts.uncached_prompt, amounts.cached_prompt, amounts.completion)
+            item.reasoning += amounts.reasoning
+            item.requests += amounts.requests
+
+
+def _add(item: Item, uncached: int, cached: int, completion: int) -> None:
+    item.tokens[0] += uncached
+    item.tokens[1] += cached
+    item.tokens[2] += completion
+
+
+def _attribute(unit: Unit, model: str, engine: Amounts, gateway: Mapping[Whose, Amounts]) -> int:
+    """Divide the engine's tokens among those whom the gateway names; how many are nobody's."""
+    keys = sorted(gateway, key=_order)
+    said = [gateway[key] for key in keys]
+    if any(amounts.cached_known for amounts in said):
+        uncached = _parts(engine.uncached_prompt, [amounts.uncached_prompt for amounts in said])
+        cached = _parts(engine.cached_prompt, [amounts.cached_prompt for amounts in said])
+    else:
+        prompts = [amounts.prompt for amounts in said]
+        whole = max(engine.prompt, sum(prompts))
+        uncached = _parts(engine.uncached_prompt, prompts, whole)
+        cached = _parts(engine.cached_prompt, prompts, whole)
+    completions = [amounts.completion for amounts in said]
+    completion = _parts(engine.completion, completions)
+    reasoning = _parts(engine.reasoning, completions, max(engine.completion, sum(completions)))
+    requests = _parts(engine.requests, [amounts.requests for amounts in said])
+    for at, key in enumerate([*keys, NOBODY]):
+        if not (uncached[at] or cached[at] or completion[at] or requests[at]):
+            continue
+        item = unit.items.setdefault(ItemId(model, key), Item())
+        _add(item, uncached[at], cached[at], completion[at])
+        item.reasoning += reasoning[at]
+        item.requests += requests[at]
+    return uncached[-1] + cached[-1] + completion[-1]
+
+
+def _parts(amount: int, weights: Sequence[int], whole: int | None = None) -> list[int]:
+    """A part for each weight, and what is left."""
+    if whole is None:
+        whole = max(amount, sum(weights))
+    parts = divide(amount, weights, whole) if whole else [0] * len(weights)
+    return [*parts, amount - sum(parts)]
+
+
+def _order(whose: Whose) -> tuple[tuple[bool, object], ...]:
+    """None before any text."""
+    return tuple((value is not None, value or ()) for value in whose)
+
+
+def _charge(unit: Unit, weights: Weights) -> None:
+    """Divide the unit's cost among its items, by model and class."""
+    models: dict[str, Amounts] = defaultdict(Amounts)
+    for item_id, amounts in unit.by_engine.items():
+        models[item_id.model].add(amounts)
+    if not any(amounts.tokens for amounts in models.values()):
+        return
+    unit.method, weigh = _weigh(models, weights)
+    parts = [
+        (item_id.model, at, item, weigh[item_id.model][at] * item.tokens[at] / of_class)
+        for item_id, item in sorted(
+            unit.items.items(), key=lambda entry: (entry[0].model, _order(entry[0].whose))
+        )
+        for at in range(len(CLASSES))
+        if item.tokens[at] and (of_class := getattr(models[item_id.model], CLASSES[at]))
+    ]
+    # A stable sort: within a model and class the items stay in their order.
+    parts.sort(key=lambda part: part[:2])
+    whole = sum((part[3] for part in parts), Fraction(0))
+    for part, cost in zip(parts, divide(unit.cost_pico, [part[3] for part in parts], whole), strict=True):
+        part[2].cost_pico[part[1]] += cost
+
+
+def _weigh(models: Mapping[str, Amounts], weights: Weights) -> tuple[str, dict[str, list[Fraction]]]:
+    """By model, the weight of each class as a whole."""
+    has_phases = not any(amounts.lacks_prefill or amounts.lacks_decode for amounts in models.values())
+    of_token = [getattr(weights, name) for name in CLASSES]
+
+    def by_tokens(amounts: Amounts) -> list[Fraction]:
+        return [
+            weight * getattr(amounts, name) for weight, name in zip(of_token, CLASSES, strict=True)
+        ]
+
+    def by_time(amounts: Amounts) -> list[Fraction]:
+        uncached, cached, _ = by_tokens(amounts)
+        if not uncached + cached:
+            uncached, cached = Fraction(amounts.uncached_prompt), Fraction(amounts.cached_prompt)
+        prompt = uncached + cached
+        prefill = amounts.prefill_us / prompt if prompt else Fraction(0)
+        decode = Fraction(amounts.decode_us if amounts.completion else 0)
+        return [prefill * uncached, prefill * cached, decode]
+
+    if has_phases:
+        weighed = {model: by_time(amounts) for model, amounts in models.items()}
+        if any(map(any, weighed.values())):
+            return PHASE_TIME, weighed
+    weighed = {model: by_tokens(amounts) for model, amounts in models.items()}
+    if not any(map(any, weighed.values())):
+        weighed = {
+            model: [Fraction(getattr(amounts, name)) for name in CLASSES]
+            for model, amounts in models.items()
+        }
+    return WEIGHTS, weighed

@@ -1,0 +1,237 @@
+"""GPU readings to covered time, in integers, by GPU, price, deployment and clock hour."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import NamedTuple
+
+from gpu_token_contracts import GpuMetric, gpu_identity
+
+from gpu_token_processor.ledger.book import Book, Seen
+from gpu_token_processor.ledger.exact import PPM, US_PER_HOUR, exact, stored_us
+
+EVENT_PRICE = "event"
+
+_MILLI = 1_000
+_FOR_EVER_US = 10**18
+
+
+class OutOfOrderError(Exception):
+    """An event is earlier than one before it."""
+
+
+class Sums(NamedTuple):
+    """One GPU at one price in one deployment over one piece of an hour."""
+
+    hour: int
+    piece: int
+    gpu_id: str
+    seen: Seen
+    deployment: str | None
+    usd_per_hour: Fraction
+    source: str
+    covered_us: int
+    # Utilization in millionths, and power in mW, each times microseconds.
+    busy_ppm_us: int
+    power_mw_us: int
+
+
+# The price and the deployment that a reading states itself.
+_Own = tuple[float | None, str | None]
+
+
+@dataclass(slots=True)
+class GpuTrack:
+    """The latest reading of one GPU, and what is counted for the GPU as a whole."""
+
+    gpu_id: str
+    readings: int = 0
+    gaps_us: dict[int, int] = field(default_factory=dict)
+    last_us: int = -1
+    # Tells apart readings of the same time.
+    last_rank: tuple[object, ...] = ()
+    last: GpuMetric | None = None
+    seen: Seen | None = None
+    # Where the latest reading's time is added while it stays within these bounds.
+    own: _Own = (None, None)
+    from_us: int = 0
+    upto_us: int = 0
+    into: list[int] | None = None
+    # The event ids of readings of the latest time.
+    ids: set[str] = field(default_factory=set)
+
+
+class Coverage:
+    """Takes readings in order of time. A reading holds until the GPU's next, and `gap_us` at most."""
+
+    def __init__(self, book: Book, start_us: int | None, end_us: int | None, gap_us: int) -> None:
+        self._book = book
+        self._start_us = -_FOR_EVER_US if start_us is None else start_us
+        self._end_us = _FOR_EVER_US if end_us is None else end_us
+        self._gap_us = gap_us
+        self._tracks: dict[str, GpuTrack] = {}
+        self._by_description: dict[Seen, tuple[GpuTrack, Seen]] = {}
+        self._sums: dict[tuple[int, int, str, Seen, _Own], list[int]] = {}
+        self.first_us: int | None = None
+        self.last_us: int | None = None
+        self.duplicates = 0
+        self.conflicts = 0
+
+    def add(self, reading: GpuMetric) -> None:
+        """Raises OutOfOrderError if the GPU has a later reading already."""
+        ts_us = stored_us(reading.ts)
+        described = Seen(
+            reading.uuid, reading.host, reading.gpu_index, reading.name, reading.gpu_instance
+        )
+        if reading.uuid is None and self._book.knows_places:
+            # The catalogue's uuid of a place may change.
+            known = None
+        else:
+            known = self._by_description.get(described)
+        track, seen = self._meet(described, ts_us) if known is None else known
+        last = track.last
+        if last is not None:
+            passed_us = ts_us - track.last_us
+            if passed_us > 0:
+                self._close(track, ts_us, passed_us)
+                track.ids.clear()
+                track.last_rank = ()
+            elif passed_us < 0:
+                raise OutOfOrderError
+            elif not self._comes_last(track, last, reading):
+                return
+        track.last_us = ts_us
+        track.last = reading
+        if seen != track.seen or (reading.price_per_hour_usd, reading.deployment) != track.own:
+            track.seen = seen
+            track.own = (reading.price_per_hour_usd, reading.deployment)
+            track.into = None
+        if self._start_us <= ts_us < self._end_us:
+            track.readings += 1
+
+    def finish(self) -> None:
+        """The last reading of each GPU holds for the gap's length."""
+        for track in self._tracks.values():
+            if track.last is not None:
+                self._hold(track, track.last_us, track.last_us + self._gap_us)
+
+    @property
+    def tracks(self) -> dict[str, GpuTrack]:
+        """Each GPU by its id."""
+        return self._tracks
+
+    def sums(self) -> Iterator[Sums]:
+        """What has been counted; GPUs whose time lies outside the range have none."""
+        for (hour, piece, gpu_id, seen, (price, deployment)), counted in self._sums.items():
+            terms = self._book.terms(seen, piece)
+            yield Sums(
+                hour,
+                piece,
+                gpu_id,
+                seen,
+                deployment or terms.deployment,
+                terms.usd_per_hour if price is None else exact(price),
+                terms.source if price is None else EVENT_PRICE,
+                *counted,
+            )
+
+    def _meet(self, described: Seen, ts_us: int) -> tuple[GpuTrack, Seen]:
+        seen = self._book.identify(described, ts_us)
+        gpu_id = gpu_identity(seen)
+        track = self._tracks.setdefault(gpu_id, GpuTrack(gpu_id))
+        self._by_description[described] = track, seen
+        return track, seen
+
+    def _comes_last(self, track: GpuTrack, last: GpuMetric, reading: GpuMetric) -> bool:
+        """Whether the reading governs what follows, of those with its time; drops the same event."""
+        if not track.last_rank:
+            track.last_rank = _rank(last)
+            if last.event_id is not None:
+                track.ids.add(last.event_id)
+        rank = _rank(reading)
+        if reading.event_id is not None and reading.event_id in track.ids:
+            if rank == track.last_rank or reading.event_id != track.last_rank[0]:
+                self.duplicates += 1
+                return False
+            self.conflicts += 1
+            if rank <= track.last_rank:
+                return False
+            track.readings -= self._start_us <= track.last_us < self._end_us
+            track.last_rank = rank
+            return True
+        if reading.event_id is not None:
+            track.ids.add(reading.event_id)
+        if rank > track.last_rank:
+            track.last_rank = rank
+            return True
+        track.readings += self._start_us <= track.last_us < self._end_us
+        return False
+
+    def _close(self, track: GpuTrack, next_us: int, passed_us: int) -> None:
+        """Count the latest reading's time, now that the next one is there."""
+        begins_us = track.last_us
+        if passed_us <= self._gap_us:
+            ends_us = next_us
+        else:
+            ends_us = begins_us + self._gap_us
+            self._note_gap(track, ends_us, next_us)
+        into = track.into
+        if into is not None and track.from_us <= begins_us and ends_us <= track.upto_us:
+            last = track.last
+            assert last is not None
+            duration_us = ends_us - begins_us
+            into[0] += duration_us
+            if last.utilization:
+                into[1] += duration_us * round(last.utilization * PPM)
+            if last.power_w:
+                into[2] += duration_us * round(last.power_w * _MILLI)
+        else:
+            self._hold(track, begins_us, ends_us)
+
+    def _hold(self, track: GpuTrack, begins_us: int, ends_us: int) -> None:
+        """The same, where the time may be cut."""
+        last, seen = track.last, track.seen
+        assert last is not None and seen is not None
+        begins_us = max(begins_us, self._start_us)
+        ends_us = min(ends_us, self._end_us)
+        if begins_us >= ends_us:
+            return
+        self.first_us = begins_us if self.first_us is None else min(self.first_us, begins_us)
+        self.last_us = ends_us if self.last_us is None else max(self.last_us, ends_us)
+        busy_ppm = round((last.utilization or 0) * PPM)
+        power_mw = round((last.power_w or 0) * _MILLI)
+        while begins_us < ends_us:
+            hour = begins_us // US_PER_HOUR
+            piece = self._book.piece(begins_us)
+            piece_from_us, piece_upto_us = self._book.bounds(piece)
+            track.from_us = max(hour * US_PER_HOUR, piece_from_us, self._start_us)
+            track.upto_us = min((hour + 1) * US_PER_HOUR, piece_upto_us, self._end_us)
+            upto_us = min(ends_us, track.upto_us)
+            track.into = self._sums.setdefault((hour, piece, track.gpu_id, seen, track.own), [0, 0, 0])
+            duration_us = upto_us - begins_us
+            track.into[0] += duration_us
+            track.into[1] += duration_us * busy_ppm
+            track.into[2] += duration_us * power_mw
+            begins_us = upto_us
+
+    def _note_gap(self, track: GpuTrack, begins_us: int, ends_us: int) -> None:
+        begins_us = max(begins_us, self._start_us)
+        ends_us = min(ends_us, self._end_us)
+        while begins_us < ends_us:
+            hour = begins_us // US_PER_HOUR
+            upto_us = min(ends_us, (hour + 1) * US_PER_HOUR)
+            track.gaps_us[hour] = track.gaps_us.get(hour, 0) + upto_us - begins_us
+            begins_us = upto_us
+
+
+def _rank(reading: GpuMetric) -> tuple[object, ...]:
+    """The order of readings of one GPU and time: by id, and by content where there is none."""
+    return (
+        reading.event_id or "",
+        str(reading.price_per_hour_usd),
+        -1 if reading.utilization is None else round(reading.utilization * PPM),
+        -1 if reading.power_w is None else round(reading.power_w * _MILLI),
+        reading.deployment or "",
+        reading.gpu_instance or "",
+        reading.name or "",
+    )

@@ -1,0 +1,285 @@
+"""Takes events in order of time, and answers what they cost and whose they are. Rules: docs/cost-model.md."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from typing import NamedTuple
+
+from gpu_token_contracts import GpuMetric, TokenUsage
+
+from gpu_token_processor.ledger.book import DEFAULT_PRICE, Book
+from gpu_token_processor.ledger.cells import Cell, GpuPart, Item, ItemId, Unit, UnitId, share
+from gpu_token_processor.ledger.coverage import Coverage, Sums
+from gpu_token_processor.ledger.exact import US_PER_HOUR, divide, pico
+from gpu_token_processor.ledger.question import GPU_INDEX, TAG, Question, period
+from gpu_token_processor.ledger.usage import Amounts, Named, Usage
+
+_NO_UNIT = "none"
+# Dimensions that say which GPUs; the others say who used them.
+_OF_GPUS = frozenset({"deployment", "gpu", "host", GPU_INDEX})
+
+# What a lease calls the dimensions that it knows.
+_NAMES = {"gpu": "uuid", "host": "host"}
+
+
+class Place(NamedTuple):
+    """The part of a unit that an amount lies on. None: all of it, or none."""
+
+    deployment: str | None
+    gpu: str | None = None
+    host: str | None = None
+    gpu_index: str | None = None
+
+
+@dataclass(slots=True)
+class Row:
+    """Tokens and money of one key in one step; money in 1e-12 USD."""
+
+    tokens: list[int] = field(default_factory=lambda: [0, 0, 0])
+    reasoning: int = 0
+    requests: int = 0
+    unpriced: int = 0
+    cost_pico: list[int] = field(default_factory=lambda: [0, 0, 0])
+
+    def add(self, item: Item, *, priced: bool) -> None:
+        """Add an item's amounts and cost."""
+        for at, count in enumerate(item.tokens):
+            self.tokens[at] += count
+            self.cost_pico[at] += item.cost_pico[at]
+        self.reasoning += item.reasoning
+        self.requests += item.requests
+        if not priced:
+            self.unpriced += sum(item.tokens)
+
+    def include(self, other: "Row") -> None:
+        """Add another row's."""
+        for at, count in enumerate(other.tokens):
+            self.tokens[at] += count
+            self.cost_pico[at] += other.cost_pico[at]
+        self.reasoning += other.reasoning
+        self.requests += other.requests
+        self.unpriced += other.unpriced
+
+
+@dataclass(slots=True)
+class Idle:
+    """What nobody used, in 1e-12 USD."""
+
+    fleet_pico: int = 0
+    loaded_pico: int = 0
+    unreported_pico: int = 0
+
+    @property
+    def total_pico(self) -> int:
+        """All of it."""
+        return self.fleet_pico + self.loaded_pico + self.unreported_pico
+
+
+RowKey = tuple[str | None, ...]
+# The bounds of a step; None without steps.
+Span = tuple[int, int] | None
+
+
+@dataclass(slots=True)
+class Totals:
+    """The answer, in integers."""
+
+    rows: dict[tuple[Span, RowKey], Row] = field(default_factory=lambda: defaultdict(Row))
+    idle: dict[Span, Idle] = field(default_factory=lambda: defaultdict(Idle))
+    methods: set[str] = field(default_factory=set)
+    unreported_us: int = 0
+
+
+class Ledger:
+    """Everything that one question needs of its events."""
+
+    def __init__(self, book: Book, question: Question) -> None:
+        self.book = book
+        self.question = question
+        self.coverage = Coverage(book, question.start_us, question.end_us, question.gap_us)
+        self.usage = Usage(book, question.start_us, question.end_us)
+        self.add_reading = self.coverage.add
+        self.add_usage = self.usage.add
+
+    def finish(self) -> None:
+        """To be called once, after the last event."""
+        self.coverage.finish()
+
+    @cached_property
+    def bounds(self) -> tuple[int, int] | None:
+        """The range asked for, or else that of the events; None if there is neither."""
+        begins = [self.coverage.first_us, self.usage.first_us]
+        ends = [self.coverage.last_us, self.usage.last_us]
+        start_us, end_us = self.question.start_us, self.question.end_us
+        if start_us is None:
+            start_us = min((us for us in begins if us is not None), default=None)
+        if end_us is None:
+            end_us = max((us for us in ends if us is not None), default=None)
+        return None if start_us is None or end_us is None else (start_us, max(start_us, end_us))
+
+    @cached_property
+    def sums(self) -> list[Sums]:
+        """Covered time in integers."""
+        return list(self.coverage.sums())
+
+    @cached_property
+    def cells(self) -> dict[int, Cell]:
+        """Each clock hour that has events, shared."""
+        sums: dict[int, list[Sums]] = defaultdict(list)
+        for counted in self.sums:
+            sums[counted.hour].append(counted)
+        usage = self.usage.hours
+        return {
+            hour: share(
+                sums.get(hour, ()), usage.get(hour, {}), self.book, self.book.weights(hour * US_PER_HOUR)
+            )
+            for hour in sorted({*sums, *usage})
+        }
+
+    def whole_usage(self, wanted: Callable[[Named], bool]) -> dict[Named, Amounts]:
+        """The usage of all hours in one."""
+        whole: dict[Named, Amounts] = {}
+        for usage in self.usage.hours.values():
+            for named, amounts in usage.items():
+                if wanted(named):
+                    whole.setdefault(named, Amounts()).add(amounts)
+        return whole
+
+    def as_one_cell(self, sums: list[Sums], usage: Mapping[Named, Amounts]) -> Cell:
+        """All of the range shared at once, whatever the hours."""
+        start_us = self.bounds[0] if self.bounds else 0
+        return share(sums, usage, self.book, self.book.weights(start_us))
+
+    def totals(self) -> Totals:
+        """Rows, idle time and methods."""
+        totals = Totals()
+        where = dict(self.question.where)
+        users_only = any(name not in _OF_GPUS for name in where)
+        for hour, cell in self.cells.items():
+            span = period(hour, self.question.step)
+            for unit_id, unit in cell.units.items():
+                if unit.method is not None:
+                    totals.methods.add(unit.method)
+                self._post(totals, span, unit_id, unit, where)
+                if unit.is_idle and not users_only:
+                    self._post_idle(totals.idle[span], unit_id, unit, where)
+        self._post_unreported(totals, where)
+        return totals
+
+    def _post(
+        self, totals: Totals, span: Span, unit_id: UnitId, unit: Unit, where: Mapping[str, str]
+    ) -> None:
+        group_by = self.question.group_by
+        by_gpu = not {"gpu", "host", GPU_INDEX}.isdisjoint((*group_by, *where))
+        for item_id, item in unit.items.items():
+            for place, part in _on_gpus(unit_id, unit, item) if by_gpu else _whole(unit_id, item):
+                if any(_value(name, item_id, place) != value for name, value in where.items()):
+                    continue
+                key = tuple(_value(name, item_id, place) for name in group_by)
+                totals.rows[span, key].add(part, priced=unit_id[0] != _NO_UNIT)
+
+    def _post_idle(self, idle: Idle, unit_id: UnitId, unit: Unit, where: Mapping[str, str]) -> None:
+        deployment = unit_id[1] if unit_id[0] == "deployment" else None
+        for gpu_id, part in unit.gpus.items():
+            place = _place(deployment, gpu_id, part)
+            if any(getattr(place, name) != value for name, value in where.items()):
+                continue
+            if deployment is None:
+                idle.fleet_pico += part.cost_pico
+            else:
+                idle.loaded_pico += part.cost_pico
+
+    def _post_unreported(self, totals: Totals, where: Mapping[str, str]) -> None:
+        """Leased time that no reading covers, and, if asked for, its cost."""
+        if self.bounds is None or any(name not in _NAMES for name in where):
+            return
+        covered_us: dict[tuple[str, str | None, int, int], int] = defaultdict(int)
+        for counted in self.sums:
+            for kind in ("uuid", "host"):
+                value = getattr(counted.seen, kind)
+                covered_us[kind, value, counted.hour, counted.piece] += counted.covered_us
+        start_us, end_us = self.bounds
+        for lease in self.book.catalog.leases:
+            kind, value = lease.selector
+            if any(wanted != (value if _NAMES[name] == kind else None) for name, wanted in where.items()):
+                continue
+            begins_us = max(start_us, start_us if lease.valid_from_us is None else lease.valid_from_us)
+            ends_us = min(end_us, end_us if lease.valid_to_us is None else lease.valid_to_us)
+            silent_us: dict[tuple[int, Fraction], int] = defaultdict(int)
+            while begins_us < ends_us:
+                hour = begins_us // US_PER_HOUR
+                hour_ends_us = min(ends_us, (hour + 1) * US_PER_HOUR)
+                for piece, from_us, upto_us in self.book.pieces(begins_us, hour_ends_us):
+                    length_us = lease.gpus * (upto_us - from_us)
+                    silent = max(0, length_us - covered_us[kind, value, hour, piece])
+                    silent_us[hour, self.book.lease_price(lease, from_us)] += silent
+                begins_us = hour_ends_us
+            for (hour, usd_per_hour), silent in silent_us.items():
+                totals.unreported_us += silent
+                if self.question.basis == "leased":
+                    totals.idle[period(hour, self.question.step)].unreported_pico += pico(silent, usd_per_hour)
+
+    @property
+    def covered_us(self) -> int:
+        """Of all GPUs."""
+        return sum(counted.covered_us for counted in self.sums)
+
+    @property
+    def gap_us(self) -> int:
+        """Time between two readings of a GPU that neither covers."""
+        return sum(sum(track.gaps_us.values()) for track in self.coverage.tracks.values())
+
+    @property
+    def at_default_price_us(self) -> int:
+        """Covered time of GPUs that neither event nor catalogue has a price for."""
+        return sum(counted.covered_us for counted in self.sums if counted.source == DEFAULT_PRICE)
+
+
+def _place(deployment: str | None, gpu_id: str, part: GpuPart) -> Place:
+    index = min(part.indexes, default=None)
+    return Place(deployment, gpu_id, min(part.hosts, default=None), None if index is None else str(index))
+
+
+def _whole(unit_id: UnitId, item: Item) -> Iterator[tuple[Place, Item]]:
+    kind, name = unit_id
+    yield Place(None if kind == "gpu" else name or None), item
+
+
+def _on_gpus(unit_id: UnitId, unit: Unit, item: Item) -> Iterator[tuple[Place, Item]]:
+    """The item in parts, one for each GPU: money as the GPUs cost, tokens as long as they were there."""
+    kind, name = unit_id
+    deployment = None if kind == "gpu" else name or None
+    if not unit.gpus:
+        yield Place(deployment), item
+        return
+    gpus = sorted(unit.gpus.items())
+    by_time = [part.covered_us for _, part in gpus]
+    by_cost = [part.cost_pico for _, part in gpus] if unit.cost_pico else by_time
+
+    def parts(amount: int, weights: list[int]) -> list[int]:
+        return divide(amount, weights, sum(weights))
+
+    tokens = [parts(count, by_time) for count in item.tokens]
+    costs = [parts(cost, by_cost) for cost in item.cost_pico]
+    reasoning, requests = parts(item.reasoning, by_time), parts(item.requests, by_time)
+    for at, (gpu_id, part) in enumerate(gpus):
+        yield (
+            _place(deployment, gpu_id, part),
+            Item(
+                [counts[at] for counts in tokens], reasoning[at], requests[at], [costs_[at] for costs_ in costs]
+            ),
+        )
+
+
+def _value(name: str, item_id: ItemId, place: Place) -> str | None:
+    if name == "model":
+        return item_id.model
+    if name in _OF_GPUS:
+        value: str | None = getattr(place, name)
+        return value
+    if name.startswith(TAG):
+        return dict(item_id.whose.tags or ()).get(name.removeprefix(TAG))
+    value = getattr(item_id.whose, name)
+    return value

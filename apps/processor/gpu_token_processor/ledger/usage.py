@@ -1,0 +1,216 @@
+"""Usage events to amounts by clock hour, in integers, before anybody knows what they cost."""
+
+from typing import NamedTuple
+
+from gpu_token_contracts import TokenUsage
+
+from gpu_token_processor.ledger.book import Book
+from gpu_token_processor.ledger.coverage import OutOfOrderError
+from gpu_token_processor.ledger.exact import US_PER_HOUR, US_PER_MS, US_PER_SECOND, stored_us
+
+GATEWAY = "gateway"
+
+_FOR_EVER_US = 10**18
+
+
+class Whose(NamedTuple):
+    """Who used the tokens; None where the events do not say."""
+
+    team: str | None = None
+    tenant: str | None = None
+    user: str | None = None
+    workload: str | None = None
+    api_key_hash: str | None = None
+    tags: tuple[tuple[str, str], ...] | None = None
+
+
+NOBODY = Whose()
+
+
+class Named(NamedTuple):
+    """What an event says of where its tokens were made, and of whose they are."""
+
+    model: str
+    by_gateway: bool
+    deployment: str | None
+    gpu_uuids: tuple[str, ...]
+    host: str | None
+    gpu_index: int | None
+    endpoint: str | None
+    whose: Whose
+    # The piece of time at which the catalogue is asked.
+    piece: int
+
+
+class Amounts:
+    """Sums of one kind of usage within an hour. Phase times in microseconds."""
+
+    __slots__ = (
+        "cached_known",
+        "cached_prompt",
+        "completion",
+        "decode_us",
+        "events",
+        "lacks_decode",
+        "lacks_prefill",
+        "prefill_us",
+        "reasoning",
+        "requests",
+        "uncached_prompt",
+    )
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.uncached_prompt = 0
+        self.cached_prompt = 0
+        self.completion = 0
+        self.reasoning = 0
+        self.requests = 0
+        self.prefill_us = 0
+        self.decode_us = 0
+        # Whether any event with such tokens does not tell the time that they took.
+        self.lacks_prefill = False
+        self.lacks_decode = False
+        # Whether any event tells which prompt tokens were cached.
+        self.cached_known = False
+
+    def add(self, other: "Amounts") -> None:
+        """Add the other's."""
+        self.events += other.events
+        self.uncached_prompt += other.uncached_prompt
+        self.cached_prompt += other.cached_prompt
+        self.completion += other.completion
+        self.reasoning += other.reasoning
+        self.requests += other.requests
+        self.prefill_us += other.prefill_us
+        self.decode_us += other.decode_us
+        self.lacks_prefill |= other.lacks_prefill
+        self.lacks_decode |= other.lacks_decode
+        self.cached_known |= other.cached_known
+
+    @property
+    def prompt(self) -> int:
+        """Prompt tokens, cached or not."""
+        return self.uncached_prompt + self.cached_prompt
+
+    @property
+    def tokens(self) -> int:
+        """Prompt and completion tokens."""
+        return self.uncached_prompt + self.cached_prompt + self.completion
+
+
+class Usage:
+    """Takes usage events in order of time; of events with the same id and time the first counts."""
+
+    def __init__(self, book: Book, start_us: int | None, end_us: int | None) -> None:
+        self._book = book
+        self._start_us = -_FOR_EVER_US if start_us is None else start_us
+        self._end_us = _FOR_EVER_US if end_us is None else end_us
+        self._at_us = -_FOR_EVER_US
+        self._ids: dict[str, TokenUsage] = {}
+        self.hours: dict[int, dict[Named, Amounts]] = {}
+        self.first_us: int | None = None
+        self.last_us: int | None = None
+        self.duplicates = 0
+        self.conflicts = 0
+
+    def add(self, usage: TokenUsage) -> None:
+        """Raises OutOfOrderError if a later event has been there already."""
+        ts_us = stored_us(usage.ts)
+        if ts_us != self._at_us:
+            if ts_us < self._at_us:
+                raise OutOfOrderError
+            self._at_us = ts_us
+            self._ids = {}
+        if usage.event_id is not None:
+            if usage.event_id in self._ids:
+                same = self._ids[usage.event_id] == usage
+                self.duplicates += same
+                self.conflicts += not same
+                return
+            self._ids[usage.event_id] = usage
+        if usage.interval_seconds is None:
+            if self._start_us <= ts_us < self._end_us:
+                self._span(ts_us, ts_us + US_PER_MS)
+                self._put(ts_us // US_PER_HOUR, self._book.piece(ts_us), usage, _whole(usage), ends=True)
+        else:
+            self._spread(usage, ts_us)
+
+    def _span(self, begins_us: int, ends_us: int) -> None:
+        self.first_us = begins_us if self.first_us is None else min(self.first_us, begins_us)
+        self.last_us = ends_us if self.last_us is None else max(self.last_us, ends_us)
+
+    def _spread(self, usage: TokenUsage, ts_us: int) -> None:
+        """Each hour gets what was counted by its end, less what was counted by its beginning."""
+        assert usage.interval_seconds is not None
+        length_us = max(1, round(usage.interval_seconds * US_PER_SECOND))
+        begun_us = ts_us - length_us
+        begins_us, ends_us = max(begun_us, self._start_us), min(ts_us, self._end_us)
+        if begins_us >= ends_us:
+            return
+        self._span(begins_us, ends_us)
+        whole = _whole(usage)
+        piece = self._book.piece(ts_us - 1)
+        while begins_us < ends_us:
+            hour = begins_us // US_PER_HOUR
+            upto_us = min(ends_us, (hour + 1) * US_PER_HOUR)
+            before_us, after_us = begins_us - begun_us, upto_us - begun_us
+            part = tuple(
+                amount * after_us // length_us - amount * before_us // length_us for amount in whole
+            )
+            self._put(hour, piece, usage, part, ends=upto_us == ts_us)
+            begins_us = upto_us
+
+    def _put(self, hour: int, piece: int, usage: TokenUsage, part: tuple[int, ...], *, ends: bool) -> None:
+        uuid, uuids, tags = usage.gpu_uuid, usage.gpu_uuids, usage.tags
+        named = Named(
+            usage.model,
+            usage.measured_by == GATEWAY,
+            usage.deployment,
+            (uuid,) if uuid is not None else tuple(uuids) if uuids else (),
+            usage.host,
+            usage.gpu_index,
+            usage.endpoint,
+            Whose(
+                usage.team,
+                usage.tenant,
+                usage.user,
+                usage.workload,
+                usage.api_key_hash,
+                tuple(sorted(tags.items())) if tags else None,
+            ),
+            piece,
+        )
+        amounts = self.hours.setdefault(hour, {}).get(named)
+        if amounts is None:
+            amounts = self.hours[hour][named] = Amounts()
+        uncached, cached, completion, reasoning, requests, prefill_us, decode_us = part
+        # An event of several hours is counted where it ends.
+        amounts.events += ends
+        amounts.uncached_prompt += uncached
+        amounts.cached_prompt += cached
+        amounts.completion += completion
+        amounts.reasoning += reasoning
+        amounts.requests += requests
+        amounts.prefill_us += prefill_us
+        amounts.decode_us += decode_us
+        if usage.prefill_seconds is None and (uncached or cached):
+            amounts.lacks_prefill = True
+        if usage.decode_seconds is None and completion:
+            amounts.lacks_decode = True
+        if usage.cached_prompt_tokens is not None:
+            amounts.cached_known = True
+
+
+def _whole(usage: TokenUsage) -> tuple[int, ...]:
+    """Amounts of the whole event, in the order of Usage._put."""
+    cached = usage.cached_prompt_tokens or 0
+    return (
+        usage.prompt_tokens - cached,
+        cached,
+        usage.completion_tokens,
+        usage.reasoning_tokens or 0,
+        1 if usage.requests is None else usage.requests,
+        round((usage.prefill_seconds or 0) * US_PER_SECOND),
+        round((usage.decode_seconds or 0) * US_PER_SECOND),
+    )
