@@ -40,7 +40,7 @@ CHANGES: dict[str, Fields] = {
     "2 MB": {"note": "x" * 2_000_000},
     "past": {"ts": "1999-12-31T23:59:59Z"},
     "future": {"ts": "2099-12-31T23:59:59Z"},
-    "missing field": {"gpu_index": None},
+    "missing field": {"ts": None},
     "unknown version": {"schema_version": 2},
 }
 # Values that are not events at all.

@@ -11,10 +11,15 @@ MAX_GPU_INDEX = 1_023
 MAX_MEMORY_MIB = 16_777_216
 MAX_POWER_W = 100_000
 MAX_PRICE_PER_HOUR_USD = 100_000
-# Tokens of one request.
-MAX_TOKENS = 100_000_000
+# Of one event, which may cover an interval: 31 days at 3.7 million tokens a second. Also of its requests.
+MAX_TOKENS = 10**13
 # One day, in milliseconds.
 MAX_LATENCY_MS = 86_400_000
+# 31 days.
+MAX_INTERVAL_SECONDS = 2_678_400
+# GPUs that one usage event names.
+MAX_GPUS = 1_024
+MAX_TAGS = 32
 
 # Nesting of fields that this version does not know; MongoDB itself stops at 100.
 MAX_EXTRA_DEPTH = 16

@@ -1,8 +1,8 @@
 """Bytes to events and back.
 
 Speed: a valid event is decoded once, straight into its Struct, and looked over without a call.
-Only an event with unknown fields is decoded again to keep them, and only one that looks wrong is
-checked rule by rule to say why.
+Only an event with unknown fields is decoded again to keep them, and only one that looks wrong, or
+has fields that must agree with others, is checked rule by rule.
 """
 
 from datetime import UTC
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gpu_token_contracts import bounds
-from gpu_token_contracts.diagnosis import check_extras, explain
+from gpu_token_contracts.diagnosis import check_extras, check_metric, check_usage, explain
 from gpu_token_contracts.errors import InvalidEvent, Reason
 from gpu_token_contracts.events import SCHEMA_VERSION, Event, GpuMetric, TokenUsage
 from gpu_token_contracts.timestamps import TimeBounds, format_ts
@@ -21,7 +21,6 @@ EventT = TypeVar("EventT", bound=Event)
 
 DEFAULT_BOUNDS = TimeBounds()
 
-_KNOWN_VERSIONS = (None, SCHEMA_VERSION)
 _UNKNOWN_FIELD = "Object contains unknown field"
 
 _decode_raw = msgspec.json.Decoder(dict[str, Any]).decode
@@ -38,15 +37,16 @@ def decode_gpu_metric(value: bytes | None, time_bounds: TimeBounds = DEFAULT_BOU
         metric = _decode_gpu_metric(value)
     except (ValueError, RecursionError) as error:
         metric = _keep_extras(GpuMetric, value, error)
-    ts, (earliest, latest) = metric.ts, time_bounds
-    if ts.tzinfo is not UTC or not earliest <= ts <= latest or metric.schema_version not in _KNOWN_VERSIONS:
+    ts = metric.ts
+    if (
+        ts.tzinfo is not UTC
+        or not time_bounds.earliest <= ts <= time_bounds.latest
+        or metric.schema_version is not None
+    ):
         _check_common(metric, time_bounds)
-    if metric.mem_used_mb > metric.mem_total_mb:
-        raise InvalidEvent(
-            Reason.OUT_OF_RANGE,
-            f"Field mem_used_mb is {metric.mem_used_mb:g}, "
-            f"more than mem_total_mb, which is {metric.mem_total_mb:g}.",
-        )
+    used, total = metric.mem_used_mb, metric.mem_total_mb
+    if metric.gpu_index is None or used is None or total is None or used > total:
+        check_metric(metric)
     return metric
 
 
@@ -58,9 +58,16 @@ def decode_token_usage(value: bytes | None, time_bounds: TimeBounds = DEFAULT_BO
         usage = _decode_token_usage(value)
     except (ValueError, RecursionError) as error:
         usage = _keep_extras(TokenUsage, value, error)
-    ts, (earliest, latest) = usage.ts, time_bounds
-    if ts.tzinfo is not UTC or not earliest <= ts <= latest or usage.schema_version not in _KNOWN_VERSIONS:
+    ts = usage.ts
+    if (
+        ts.tzinfo is not UTC
+        or not time_bounds.earliest <= ts <= time_bounds.latest
+        or usage.schema_version is not None
+    ):
         _check_common(usage, time_bounds)
+    # The fields that must agree with others; most events have none of them.
+    if usage.cached_prompt_tokens is not None or usage.reasoning_tokens is not None or usage.tags is not None:
+        check_usage(usage)
     return usage
 
 

@@ -1,15 +1,20 @@
-"""Says why an event was refused. Runs only on refused events, so it need not be fast."""
+"""Rules between fields, and why an event was refused. Few events come here, so it need not be fast."""
 
 import json
 import re
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import msgspec
 
 from gpu_token_contracts import bounds
 from gpu_token_contracts.errors import InvalidEvent, Reason
+from gpu_token_contracts.events import GpuMetric, MeasuredBy, TokenUsage
 
-_FIELD = re.compile(r" - at `\$\.([^`]+)`$")
+# Where the mistake is: the event's field, and the place within it.
+_FIELD = re.compile(r" - at `(?P<key>key` in `)?\$\.(?P<field>[^`.\[]+)(?P<within>[^`]*)`$")
+_NO_CHOICE = "Invalid enum value"
+_MEASURED_BY = " or ".join(f"`{one}`" for one in get_args(MeasuredBy))
+_OUT_OF_RANGE = re.compile(r"` (<=|>=|>|of length) |^Invalid enum value")
 _MISSING = re.compile(r"^Object missing required field `([^`]+)`")
 _SHOWN_LENGTH = 60
 
@@ -30,6 +35,35 @@ def explain(error: Exception, body: bytes) -> InvalidEvent:
     if isinstance(error, msgspec.ValidationError):
         return _explain_validation(str(error), body)
     return _explain_syntax(error, body)
+
+
+def check_metric(metric: GpuMetric) -> None:
+    """Refuse a reading of no GPU, and one that uses more memory than there is."""
+    if metric.uuid is None and metric.gpu_index is None:
+        raise InvalidEvent(
+            Reason.MISSING_FIELD,
+            "Fields uuid and gpu_index are missing: name the GPU by one of them.",
+        )
+    used, total = metric.mem_used_mb, metric.mem_total_mb
+    if used is not None and total is not None:
+        _require_part("mem_used_mb", used, "mem_total_mb", total)
+
+
+def check_usage(usage: TokenUsage) -> None:
+    """Refuse parts that are more than the whole, and tags that no store can hold."""
+    for name, part, whole_name, whole in (
+        ("cached_prompt_tokens", usage.cached_prompt_tokens, "prompt_tokens", usage.prompt_tokens),
+        ("reasoning_tokens", usage.reasoning_tokens, "completion_tokens", usage.completion_tokens),
+    ):
+        if part is not None:
+            _require_part(name, part, whole_name, whole)
+    for key in usage.tags or ():
+        if "\0" in key or key.startswith("$"):
+            raise InvalidEvent(
+                Reason.OUT_OF_RANGE,
+                f"Field tags has the key {_brief(json.dumps(key))}: give it a name without NUL and without $ "
+                "at its start.",
+            )
 
 
 def check_extras(extras: dict[str, Any]) -> None:
@@ -58,12 +92,18 @@ def _explain_validation(text: str, body: bytes) -> InvalidEvent:
     missing = _MISSING.match(text)
     if missing:
         return InvalidEvent(Reason.MISSING_FIELD, f"Field {missing[1]} is missing.")
-    field = _FIELD.search(text)
-    expectation = text[: field.start()] if field else text
-    reason = _reason(expectation, field[1] if field else None)
-    if field is None:
-        return InvalidEvent(reason, f"The value is refused: {expectation}.")
-    return InvalidEvent(reason, f"Field {field[1]} is {_shown(body, field[1])}: {expectation}.")
+    place = _FIELD.search(text)
+    if place is None:
+        return InvalidEvent(_reason(text, None), f"The value is refused: {text}.")
+    expectation, field = text[: place.start()], place["field"]
+    reason = _reason(expectation, field)
+    if expectation.startswith(_NO_CHOICE):
+        expectation = f"Expected {_MEASURED_BY}"
+    if place["key"]:
+        expectation += " in its keys"
+    elif place["within"]:
+        expectation += f" at {field}{place['within']}"
+    return InvalidEvent(reason, f"Field {field} is {_shown(body, field)}: {expectation}.")
 
 
 def _reason(expectation: str, field: str | None) -> Reason:
@@ -71,7 +111,7 @@ def _reason(expectation: str, field: str | None) -> Reason:
         return Reason.NOT_FINITE
     if field == "ts":
         return Reason.BAD_TIMESTAMP
-    if "` <= " in expectation or "` >= " in expectation or " of length " in expectation:
+    if _OUT_OF_RANGE.search(expectation):
         return Reason.OUT_OF_RANGE
     return Reason.WRONG_TYPE
 
@@ -81,7 +121,19 @@ def _shown(body: bytes, field: str) -> str:
         value = json.dumps(json.loads(body)[field], ensure_ascii=False)
     except (ValueError, KeyError, TypeError, RecursionError):
         return "not acceptable"
-    return value if len(value) <= _SHOWN_LENGTH else value[:_SHOWN_LENGTH] + "…"
+    return _brief(value)
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= _SHOWN_LENGTH else text[:_SHOWN_LENGTH] + "…"
+
+
+def _require_part(name: str, part: float, whole_name: str, whole: float) -> None:
+    if part > whole:
+        raise InvalidEvent(
+            Reason.OUT_OF_RANGE,
+            f"Field {name} is {part:.15g}, more than {whole_name}, which is {whole:.15g}.",
+        )
 
 
 def _check_extra(path: str, name: str, value: Any, depth: int) -> None:

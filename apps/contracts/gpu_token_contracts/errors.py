@@ -17,6 +17,8 @@ class Reason(StrEnum):
     BAD_TIMESTAMP = "bad_timestamp"
     BAD_EXTRA = "bad_extra"
     UNKNOWN_VERSION = "unknown_version"
+    # Another event is stored under its id.
+    CONFLICT = "conflict"
     # The contract accepts the event, but the store never will.
     STORE_REFUSED = "store_refused"
 

@@ -1,7 +1,7 @@
 """Event time: UTC, to the microsecond."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 from gpu_token_contracts import bounds
 
@@ -9,7 +9,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class TimeBounds(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TimeBounds:
     """Event time that is accepted, both ends included."""
 
     earliest: datetime = bounds.EARLIEST_TS

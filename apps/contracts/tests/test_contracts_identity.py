@@ -23,18 +23,20 @@ from gpu_token_contracts import (
     topic_registry,
     usage_key,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 TS = datetime(2023, 11, 16, 18, 17, 3, 979960, tzinfo=UTC)
 
 
 def usage(**changes: Any) -> TokenUsage:
     return TokenUsage(
-        ts=TS, model="m", prompt_tokens=1, completion_tokens=1, latency_ms=1, gpu_index=0, **changes
+        **{"ts": TS, "model": "m", "prompt_tokens": 1, "completion_tokens": 1, "gpu_index": 0, **changes}
     )
 
 
 def metric(**changes: Any) -> GpuMetric:
-    return GpuMetric(ts=TS, gpu_index=0, utilization=0.5, mem_used_mb=1, mem_total_mb=2, power_w=1, **changes)
+    return GpuMetric(**{"ts": TS, "gpu_index": 0, **changes})
 
 
 def test_two_gpus_of_one_host_and_index_are_told_apart() -> None:
@@ -50,7 +52,93 @@ def test_a_uuid_names_a_gpu_wherever_it_is() -> None:
 
 def test_two_hosts_gpu_0_are_told_apart() -> None:
     assert usage_key(usage(host="a")) != usage_key(usage(host="b"))
-    assert usage_key(usage()) == b"unknown/0"
+    assert usage_key(usage()) == b"/0"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"host": "a", "name": "b/1/c"}, {"host": "a/0/b", "gpu_index": 1, "name": "c"}),
+        ({"host": None}, {"host": "unknown"}),
+        ({"host": "a", "name": "c"}, {"uuid": "a/0/c"}),
+        ({"uuid": "a/b"}, {"uuid": "a%2Fb"}),
+        ({"name": "0"}, {"name": None}),
+    ],
+)
+def test_no_two_gpus_are_one_text(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert gpu_identity(metric(**one)) != gpu_identity(metric(**other))
+    assert metric_key(metric(**one)) != metric_key(metric(**other))
+
+
+def test_usual_names_are_the_text_that_they_have_always_been() -> None:
+    assert gpu_identity(metric(host="gpu-a", name="RTX 3090")) == "gpu-a/0/RTX 3090"
+    assert gpu_identity(metric(host="gpu-a", uuid="GPU-1")) == "GPU-1"
+    assert metric_key(metric(host="gpu-a", uuid="GPU-1")) == b"gpu-a/GPU-1"
+    assert usage_key(usage(host="gpu-a", gpu_uuid="GPU-1")) == b"gpu-a/GPU-1"
+    assert usage_key(usage(host="gpu-a")) == b"gpu-a/0"
+
+
+@pytest.mark.parametrize(
+    ("named", "key"),
+    [
+        ({"gpu_uuid": "GPU-1", "gpu_uuids": ("GPU-2",), "gpu_index": 0}, b"h/GPU-1"),
+        ({"gpu_uuids": ("GPU-2", "GPU-1"), "gpu_index": 0}, b"h/GPU-2"),
+        ({"gpu_index": 0, "deployment": "d"}, b"h/0"),
+        ({"gpu_index": None, "deployment": "d/1"}, b"h//d%2F1"),
+        ({"gpu_index": None}, b"h///m"),
+        ({"gpu_uuid": "12"}, b"h/%312"),
+    ],
+)
+def test_usage_is_keyed_by_the_most_exact_of_what_it_names(named: dict[str, Any], key: bytes) -> None:
+    assert usage_key(usage(host="h", **named)) == key
+
+
+# Few characters, so that the parts of two events are often alike.
+PART = st.text("a/%25F0", min_size=1, max_size=4)
+PLACE = st.fixed_dictionaries(
+    {
+        "host": st.none() | PART,
+        "gpu_index": st.integers(0, 1),
+        "name": st.none() | PART,
+        "uuid": st.none() | PART,
+    }
+)
+
+
+@given(PLACE, PLACE)
+def test_a_text_is_one_gpu(one: dict[str, Any], other: dict[str, Any]) -> None:
+    def gpu(of: dict[str, Any]) -> object:
+        return of["uuid"] or (of["host"], of["gpu_index"], of["name"])
+
+    first, second = metric(**one), metric(**other)
+    assert (gpu_identity(first) == gpu_identity(second)) == (gpu(one) == gpu(other))
+    same = gpu(one) == gpu(other) and one["host"] == other["host"]
+    assert (metric_key(first) == metric_key(second)) == same
+
+
+SERVED = st.fixed_dictionaries(
+    {
+        "host": st.none() | PART,
+        "gpu_uuid": st.none() | PART,
+        "gpu_uuids": st.none() | st.lists(PART, min_size=1, max_size=2).map(tuple),
+        "gpu_index": st.none() | st.integers(0, 30),
+        "deployment": st.none() | PART,
+        "model": PART,
+    }
+)
+
+
+@given(SERVED, SERVED)
+def test_a_usage_key_is_one_thing(one: dict[str, Any], other: dict[str, Any]) -> None:
+    def served_by(of: dict[str, Any]) -> object:
+        if uuid := of["gpu_uuid"] or (of["gpu_uuids"] or (None,))[0]:
+            return "uuid", uuid
+        if of["gpu_index"] is not None:
+            return "index", of["gpu_index"]
+        return ("deployment", of["deployment"]) if of["deployment"] else ("model", of["model"])
+
+    same = (one["host"], served_by(one)) == (other["host"], served_by(other))
+    assert (usage_key(usage(**one)) == usage_key(usage(**other))) == same
 
 
 def test_names_relied_on_from_outside() -> None:

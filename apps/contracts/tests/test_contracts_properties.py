@@ -34,27 +34,43 @@ COMMON: dict[str, st.SearchStrategy[Any]] = {
     "event_id": st.none() | TEXT,
     "host": st.none() | TEXT,
     "schema_version": st.sampled_from([None, 1]),
-    "gpu_index": GPU_INDEX,
+    "deployment": st.none() | TEXT,
 }
+PHASE_SECONDS = st.floats(0, bounds.MAX_INTERVAL_SECONDS)
+TAG_KEY = TEXT.filter(lambda key: "\0" not in key and not key.startswith("$"))
 USAGE = st.builds(
     TokenUsage,
     **COMMON,
     model=TEXT,
-    prompt_tokens=TOKENS,
-    completion_tokens=TOKENS,
-    latency_ms=st.integers(0, bounds.MAX_LATENCY_MS),
+    prompt_tokens=st.integers(1_000, bounds.MAX_TOKENS),
+    completion_tokens=st.integers(1_000, bounds.MAX_TOKENS),
+    latency_ms=st.none() | st.integers(0, bounds.MAX_LATENCY_MS) | st.floats(0, bounds.MAX_LATENCY_MS),
+    gpu_index=st.none() | GPU_INDEX,
     gpu_uuid=st.none() | TEXT,
+    gpu_uuids=st.none() | st.lists(TEXT, min_size=1, max_size=3).map(tuple),
+    endpoint=st.none() | TEXT,
+    requests=st.none() | TOKENS,
+    interval_seconds=st.none() | st.floats(0, bounds.MAX_INTERVAL_SECONDS, exclude_min=True),
+    cached_prompt_tokens=st.none() | st.integers(0, 1_000),
+    reasoning_tokens=st.none() | st.integers(0, 1_000),
+    prefill_seconds=st.none() | PHASE_SECONDS,
+    decode_seconds=st.none() | PHASE_SECONDS,
+    tenant=st.none() | TEXT,
+    tags=st.none() | st.dictionaries(TAG_KEY, st.just("") | TEXT, max_size=3),
+    measured_by=st.sampled_from([None, "engine", "gateway"]),
 )
-METRIC = st.builds(
-    GpuMetric,
+METRIC_FIELDS: dict[str, st.SearchStrategy[Any]] = {
     **COMMON,
-    utilization=st.floats(0, 1),
-    mem_used_mb=st.floats(0, 1000),
-    mem_total_mb=st.floats(1000, bounds.MAX_MEMORY_MIB),
-    power_w=st.floats(0, bounds.MAX_POWER_W),
-    price_per_hour_usd=st.none() | st.floats(0, bounds.MAX_PRICE_PER_HOUR_USD),
-    name=st.none() | TEXT,
-    uuid=st.none() | TEXT,
+    "utilization": st.none() | st.floats(0, 1),
+    "mem_used_mb": st.none() | st.floats(0, 1000),
+    "mem_total_mb": st.none() | st.floats(1000, bounds.MAX_MEMORY_MIB),
+    "power_w": st.none() | st.floats(0, bounds.MAX_POWER_W),
+    "price_per_hour_usd": st.none() | st.floats(0, bounds.MAX_PRICE_PER_HOUR_USD),
+    "name": st.none() | TEXT,
+    "gpu_instance": st.none() | TEXT,
+}
+METRIC = st.builds(GpuMetric, **METRIC_FIELDS, gpu_index=GPU_INDEX, uuid=st.none() | TEXT) | st.builds(
+    GpuMetric, **METRIC_FIELDS, uuid=TEXT
 )
 EVENT = st.one_of(st.tuples(st.just("token.usage.v1"), USAGE), st.tuples(st.just("gpu.metrics.v1"), METRIC))
 
@@ -154,14 +170,7 @@ def test_numbers_are_kept_as_they_are_or_out_of_range(metric: GpuMetric, name: s
 
 @pytest.mark.parametrize("constant", [b"NaN", b"Infinity", b"-Infinity"])
 def test_the_constants_of_other_writers_are_not_finite(constant: bytes) -> None:
-    metric = GpuMetric(
-        ts=datetime(2024, 1, 1, tzinfo=UTC),
-        gpu_index=0,
-        utilization=0.25,
-        mem_used_mb=1,
-        mem_total_mb=2,
-        power_w=3,
-    )
+    metric = GpuMetric(ts=datetime(2024, 1, 1, tzinfo=UTC), gpu_index=0, utilization=0.25)
     with pytest.raises(InvalidEvent) as caught:
         decode("gpu.metrics.v1", encode(metric).replace(b"0.25", constant))
     assert caught.value.reason_code == Reason.NOT_FINITE
