@@ -3,18 +3,19 @@
 import json
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import bson
 from bson.codec_options import CodecOptions
 from confluent_kafka import Message
-from gpu_token_contracts import dlq_topic, position, topic_registry
-from gpu_token_processor.cost import Reading, UsageRow
+from gpu_token_contracts import GpuMetric, TokenUsage, dlq_topic, position, topic_registry
 from gpu_token_processor.documents import Document
+from gpu_token_processor.ledger.catalog import Catalog
 from gpu_token_processor.pipeline.batch import Record, Refusal
 from gpu_token_processor.store.contract import DocumentsRefused, InsertOutcome, RefusedDocument
-from gpu_token_processor.store.reads import DeadLetterCount, Range, Selection
+from gpu_token_processor.selection import Range, Selection
+from gpu_token_processor.store.reads import DeadLetterCount, UsageRow
 
 TOPIC_METRIC = "gpu.metrics.v1"
 TOPIC_TOKEN = "token.usage.v1"
@@ -170,46 +171,47 @@ class FakeSink:
 class FakeReads:
     """Reads over a FakeStore, in plain Python."""
 
-    def __init__(self, store: FakeStore, gpus: Sequence[Document] = ()) -> None:
+    def __init__(self, store: FakeStore, catalog: Catalog) -> None:
         self._store = store
-        self._gpus = gpus
+        self.declared = catalog
 
     def _all(self, collection: str) -> list[Document]:
         return list(self._store.collections.get(collection, {}).values())
 
-    def latest_event_time(self) -> datetime | None:
+    def latest_event_time(self, not_after: datetime) -> datetime | None:
         """See Reads."""
-        return max(
-            (event["ts"] for event in self._all("gpu_metrics") + self._all("token_usage")), default=None
-        )
+        times = [event["ts"] for event in self._all("gpu_metrics") + self._all("token_usage")]
+        return max((ts for ts in times if ts <= not_after), default=None)
 
-    def readings(self, during: Range, of: Selection) -> Iterator[Reading]:
+    def readings(self, during: Range) -> Iterator[GpuMetric]:
         """See Reads."""
-        found = [
-            event for event in self._all("gpu_metrics") if _selected(event, during, of._replace(model=None))
-        ]
+        found = [event for event in self._all("gpu_metrics") if _selected(event, during, Selection())]
         for event in sorted(found, key=lambda event: event["ts"]):
-            yield Reading._make(event.get(name) for name in Reading._fields)
+            yield GpuMetric(**_fields(event, GpuMetric))
 
-    def usage(self, during: Range, of: Selection) -> list[UsageRow]:
+    def usage(self, during: Range) -> Iterator[TokenUsage]:
         """See Reads."""
-        return [
-            UsageRow(
-                event["model"],
-                event.get("host"),
-                event["gpu_index"],
-                event.get("gpu_uuid"),
-                1,
-                event["prompt_tokens"],
-                event["completion_tokens"],
-            )
-            for event in self._all("token_usage")
-            if _selected(event, during, of)
-        ]
+        for event in sorted(self._all("token_usage"), key=lambda event: event["ts"]):
+            begins = event["ts"] - timedelta(seconds=event.get("interval_seconds", 0))
+            at_all = _selected(event, during, Selection())
+            if at_all or (during.end and begins < during.end <= event["ts"]):
+                yield TokenUsage(**_fields(event, TokenUsage))
 
-    def inventory_prices_usd(self) -> dict[str, float]:
+    def usage_sums(self, during: Range, of: Selection) -> list[UsageRow]:
         """See Reads."""
-        return {gpu["name"]: gpu["price_per_hour_usd"] for gpu in self._gpus}
+        sums: dict[tuple[str, bool], list[int]] = {}
+        for event in self._all("token_usage"):
+            if _selected(event, during, of):
+                counts = sums.setdefault(
+                    (event["model"], event.get("measured_by") == "gateway"), [0, 0, 0]
+                )
+                for at, count in enumerate((1, event["prompt_tokens"], event["completion_tokens"])):
+                    counts[at] += count
+        return [UsageRow(*key, *counts) for key, counts in sums.items()]
+
+    def catalog(self) -> Catalog:
+        """See Reads."""
+        return self.declared
 
     def latest_readings(self, host: str | None, name: str | None) -> list[Document]:
         """See Reads."""
@@ -231,6 +233,10 @@ class FakeReads:
 
     def ping(self) -> None:
         """See Reads."""
+
+
+def _fields(event: Document, event_type: type[GpuMetric | TokenUsage]) -> Document:
+    return {name: event[name] for name in event_type.__struct_fields__ if name in event}
 
 
 def _selected(event: Document, during: Range, of: Selection) -> bool:

@@ -7,13 +7,21 @@ from fastapi.testclient import TestClient
 from gpu_token_processor.api.answers import Answers
 from gpu_token_processor.api.app import Parts, create_app
 from gpu_token_processor.api.models import ConsumerHealth, FullHealthAnswer, HealthAnswer
+from gpu_token_processor.ledger.catalog_file import parse_catalog
 from gpu_token_processor.metrics import Metrics
 from gpu_token_processor.pipeline.dead_letters import dead_letter
 from gpu_token_processor.pipeline.decoding import Decoder
 from gpu_token_processor.pipeline.storing import store_writes
 from processor_fakes import NOW, TOPIC_METRIC, TOPICS, FakeReads, FakeSink, FakeStore, metric, record, usage
 
-SEEDS = [{"name": "RTX 3090", "price_per_hour_usd": 0.85}, {"name": "A100 40GB", "price_per_hour_usd": 3.2}]
+CATALOG = parse_catalog(
+    {
+        "prices": [
+            {"selector": {"gpu_name": "RTX 3090"}, "usd_per_hour": 0.85},
+            {"selector": {"gpu_name": "A100 40GB"}, "usd_per_hour": 3.2},
+        ]
+    }
+)
 
 
 class Stage:
@@ -21,10 +29,11 @@ class Stage:
 
     def __init__(self, token: str | None = None, requests_per_second: float = 1_000) -> None:
         self.store = FakeStore()
-        self.reads = FakeReads(self.store, SEEDS)
+        self.reads = FakeReads(self.store, CATALOG)
         self.reasons: list[str] = []
+        self.now = NOW + timedelta(days=365)
         self._offset = 0
-        self.answers = Answers(self.reads, 30, 30, 0.85, price_per_kwh_usd=0.2)
+        self.answers = Answers(self.reads, 30, 30, 0.85, price_per_kwh_usd=0.2, now=lambda: self.now)
         parts = Parts(
             self.answers,
             Metrics(),

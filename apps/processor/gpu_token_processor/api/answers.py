@@ -25,7 +25,8 @@ from gpu_token_processor.ledger.book import Book
 from gpu_token_processor.ledger.exact import US_PER_SECOND, exact, stored_us
 from gpu_token_processor.ledger.ledger import Ledger
 from gpu_token_processor.ledger.question import Basis, Question, Step
-from gpu_token_processor.store.reads import Range, Reads, Selection
+from gpu_token_processor.selection import Range, Selection
+from gpu_token_processor.store.reads import Reads
 
 T = TypeVar("T")
 

@@ -40,7 +40,7 @@ from gpu_token_processor.api.parameters import (
 from gpu_token_processor.ledger.answer import encode_answer
 from gpu_token_processor.ledger.question import parse_group_by
 from gpu_token_processor.metrics import Metrics
-from gpu_token_processor.store.reads import Selection
+from gpu_token_processor.selection import Selection
 
 # Long enough to serve many dashboards, short enough to count as current.
 _CACHE_SECONDS = 1.0

@@ -20,7 +20,7 @@ from gpu_token_processor.ledger.coverage import EVENT_PRICE, GpuTrack, Sums
 from gpu_token_processor.ledger.exact import PICO_PER_USD, PPM, US_PER_HOUR, US_PER_SECOND
 from gpu_token_processor.ledger.ledger import Ledger
 from gpu_token_processor.ledger.usage import Amounts, Named
-from gpu_token_processor.store.reads import Selection
+from gpu_token_processor.selection import Selection
 
 EMPTY_RANGE = "empty_range"
 NO_EVENTS = "no_events"

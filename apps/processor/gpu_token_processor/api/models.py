@@ -105,6 +105,12 @@ class LedgerCoverage(Answer):
     covered_seconds: Exact = Field(description="time that readings cover")
     gap_seconds: Exact = Field(description="time between readings that none covers")
     unreported_seconds: Exact = Field(description="leased time that no reading covers")
+    without_utilization_seconds: Exact = Field(
+        description="part of covered_seconds whose readings have no utilization; it weighs nothing"
+    )
+    without_power_seconds: Exact = Field(
+        description="part of covered_seconds whose readings have no power; it has no energy"
+    )
     default_price_share: Exact | None = Field(
         description="part of covered time at the default price; null: no time is covered"
     )

@@ -140,6 +140,8 @@ def _coverage(ledger: Ledger, totals: Totals, total: Row) -> LedgerCoverage:
         covered_seconds=seconds(covered_us),
         gap_seconds=seconds(ledger.gap_us),
         unreported_seconds=seconds(totals.unreported_us),
+        without_utilization_seconds=seconds(sum(counted.without_utilization_us for counted in ledger.sums)),
+        without_power_seconds=seconds(sum(counted.without_power_us for counted in ledger.sums)),
         default_price_share=ratio(ledger.at_default_price_us, covered_us) if covered_us else None,
         engine_tokens=sum(cell.engine_tokens for cell in cells),
         gateway_tokens=sum(cell.gateway_tokens for cell in cells),

@@ -34,6 +34,9 @@ class Sums(NamedTuple):
     # Utilization in millionths, and power in mW, each times microseconds.
     busy_ppm_us: int
     power_mw_us: int
+    # Part of covered_us whose readings do not tell it.
+    without_utilization_us: int
+    without_power_us: int
 
 
 # The price and the deployment that a reading states itself.
@@ -181,10 +184,14 @@ class Coverage:
             assert last is not None
             duration_us = ends_us - begins_us
             into[0] += duration_us
-            if last.utilization:
+            if last.utilization is not None:
                 into[1] += duration_us * round(last.utilization * PPM)
-            if last.power_w:
+            else:
+                into[3] += duration_us
+            if last.power_w is not None:
                 into[2] += duration_us * round(last.power_w * _MILLI)
+            else:
+                into[4] += duration_us
         else:
             self._hold(track, begins_us, ends_us)
 
@@ -207,11 +214,13 @@ class Coverage:
             track.from_us = max(hour * US_PER_HOUR, piece_from_us, self._start_us)
             track.upto_us = min((hour + 1) * US_PER_HOUR, piece_upto_us, self._end_us)
             upto_us = min(ends_us, track.upto_us)
-            track.into = self._sums.setdefault((hour, piece, track.gpu_id, seen, track.own), [0, 0, 0])
+            track.into = self._sums.setdefault((hour, piece, track.gpu_id, seen, track.own), [0, 0, 0, 0, 0])
             duration_us = upto_us - begins_us
             track.into[0] += duration_us
             track.into[1] += duration_us * busy_ppm
             track.into[2] += duration_us * power_mw
+            track.into[3] += duration_us * (last.utilization is None)
+            track.into[4] += duration_us * (last.power_w is None)
             begins_us = upto_us
 
     def _note_gap(self, track: GpuTrack, begins_us: int, ends_us: int) -> None:

@@ -22,7 +22,7 @@ from gpu_token_processor.ledger.exact import US_PER_SECOND, stored_us
 from gpu_token_processor.ledger.ledger import Ledger
 from gpu_token_processor.ledger.question import Question
 from gpu_token_processor.ledger.sorting import in_order
-from gpu_token_processor.store.reads import Selection
+from gpu_token_processor.selection import Selection
 
 _LINES_BETWEEN_REPORTS = 20_000
 # What only a usage event has, as it stands in nearly every line of one.

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from heapq import merge
-from itertools import batched
+from itertools import islice
 
 # A line is a few hundred bytes: a chunk takes some 100 MB.
 _LINES_IN_MEMORY = 200_000
@@ -14,9 +14,11 @@ def in_order(lines: Iterable[bytes]) -> Iterator[bytes]:
     """The lines, each of which ends in a line feed, in the order of their bytes."""
     with ExitStack() as files:
         chunks = []
-        for chunk in batched(lines, _LINES_IN_MEMORY):
+        left = iter(lines)
+        while chunk := list(islice(left, _LINES_IN_MEMORY)):
             file = files.enter_context(tempfile.TemporaryFile())
-            file.writelines(sorted(chunk))
+            chunk.sort()
+            file.writelines(chunk)
             file.seek(0)
             chunks.append(file)
         yield from merge(*chunks)

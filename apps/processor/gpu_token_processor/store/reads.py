@@ -19,22 +19,8 @@ from gpu_token_processor.documents import Document
 from gpu_token_processor.ledger.catalog import Catalog
 from gpu_token_processor.ledger.catalog_store import read_catalog
 from gpu_token_processor.ledger.usage import GATEWAY
+from gpu_token_processor.selection import Range, Selection
 from gpu_token_processor.store.collections import DEAD_LETTERS, GPU_LATEST
-
-
-class Range(NamedTuple):
-    """Event time from `start`, up to but without `end`; None is open."""
-
-    start: datetime | None = None
-    end: datetime | None = None
-
-
-class Selection(NamedTuple):
-    """Which events; None selects all."""
-
-    host: str | None = None
-    gpu_index: int | None = None
-    model: str | None = None
 
 
 class UsageRow(NamedTuple):
