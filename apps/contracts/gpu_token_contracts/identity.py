@@ -4,7 +4,29 @@ Each is text made of parts between slashes, and no two things have the same text
 part are percent-encoded, and an absent part is empty.
 """
 
+from typing import Protocol
+
 from gpu_token_contracts.events import GpuMetric, TokenUsage
+
+
+class GpuNamed(Protocol):
+    """What names a GPU."""
+
+    @property
+    def uuid(self) -> str | None:
+        """The GPU's, or a MIG slice's."""
+
+    @property
+    def host(self) -> str | None:
+        """Where it is."""
+
+    @property
+    def gpu_index(self) -> int | None:
+        """Its number on the host."""
+
+    @property
+    def name(self) -> str | None:
+        """Its model."""
 
 
 def position(topic: str, partition: int, offset: int) -> str:
@@ -12,7 +34,7 @@ def position(topic: str, partition: int, offset: int) -> str:
     return f"{topic}:{partition}:{offset}"
 
 
-def gpu_identity(metric: GpuMetric) -> str:
+def gpu_identity(metric: GpuNamed) -> str:
     """What identifies a GPU: its uuid, or host, index and model name if it has none.
 
     Host and index do not suffice: hosts have reported two GPUs with index 0.

@@ -96,10 +96,8 @@ class Book:
             (gpu for gpu in self._gpus(at_us) if value == (gpu.uuid if kind == "uuid" else gpu.host)),
             key=lambda gpu: gpu.uuid or "",
         )
-        seen = Seen(None, None, None, None, None)
-        if known:
-            seen = seen._replace(host=known[0].host, name=known[0].name)
-        seen = seen._replace(**{kind: value})
+        host = value if kind == "host" else known[0].host if known else None
+        seen = Seen(value if kind == "uuid" else None, host, None, known[0].name if known else None, None)
         return self._price(seen, at_us)[0] * (self._share(seen, at_us) if kind == "uuid" else 1)
 
     def _gpus(self, at_us: int) -> list[Gpu]:

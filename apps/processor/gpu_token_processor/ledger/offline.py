@@ -68,7 +68,7 @@ def answer(
 def _take(ledger: Ledger, events: Iterable[GpuMetric | TokenUsage]) -> None:
     add_reading, add_usage = ledger.add_reading, ledger.add_usage
     for event in events:
-        if event.__class__ is TokenUsage:
+        if isinstance(event, TokenUsage):
             add_usage(event)
         else:
             add_reading(event)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from rich.console import Group
 from rich.table import Table
 
-from gpu_token_processor.api.models import LedgerAmounts, LedgerAnswer
+from gpu_token_processor.api.models import IdleCost, LedgerAmounts, LedgerAnswer
 
 _NO_VALUE = "–"
 _IDLE = {
@@ -33,10 +33,11 @@ def as_csv(answer: LedgerAnswer) -> str:
             ["used", _time(row, "start"), _time(row, "end"), *row.key.values(), *tokens]
             + [row.tokens.requests, row.cost_usd, row.cost_per_million_tokens_usd]
         )
-    for part in answer.steps or [answer]:
-        span = part.total if isinstance(part, LedgerAnswer) else part
+    parts: list[tuple[object, IdleCost]] = [(step, step.idle) for step in answer.steps or ()]
+    parts = parts or [(answer.total, answer.idle)]
+    for span, idle in parts:
         for kind, (field, _) in _IDLE.items():
-            cost_usd: Decimal = getattr(part.idle, field)
+            cost_usd: Decimal = getattr(idle, field)
             if cost_usd:
                 blank = [""] * (len(dimensions) + len(_TOKENS))
                 writer.writerow([kind, _time(span, "start"), _time(span, "end"), *blank, cost_usd, ""])
