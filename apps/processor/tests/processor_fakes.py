@@ -171,7 +171,7 @@ class FakeSink:
 class FakeReads:
     """Reads over a FakeStore, in plain Python."""
 
-    def __init__(self, store: FakeStore, catalog: Catalog) -> None:
+    def __init__(self, store: FakeStore, catalog: Catalog = Catalog()) -> None:
         self._store = store
         self.declared = catalog
 

@@ -3,8 +3,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from gpu_token_processor.api.answers import Answers
-from processor_fakes import TOPIC_METRIC, FakeReads, FakeStore, metric, usage
+from gpu_token_processor.api.answers import Answers, Asked
+from gpu_token_processor.selection import Selection
+from processor_fakes import TOPIC_METRIC, metric, usage
 from processor_stage import EXAMPLE, Stage, at, thirty_seconds
 from pymongo.errors import NetworkTimeout, ServerSelectionTimeoutError
 
@@ -90,9 +91,11 @@ def test_an_empty_range_is_said(stage: Stage) -> None:
         assert stage.get(path, start=at(30), end=at(0))["reason"] == "empty_range"
 
 
-def test_energy_without_a_price_is_null() -> None:
-    answer = Answers(FakeReads(FakeStore()), 30, 30, 0.85, None)
-    assert answer._energy([], 1).cost_usd is None
+def test_energy_without_a_price_is_null(stage: Stage) -> None:
+    thirty_seconds(stage)
+    energy = Answers(stage.reads, 30, 30, 0.85, None).cost(Asked(None, None), Selection()).energy
+    assert energy.energy_kwh > 0
+    assert (energy.price_per_kwh_usd, energy.cost_usd) == (None, None)
 
 
 def test_usage_of_everything_and_of_a_range(stage: Stage) -> None:
@@ -251,7 +254,7 @@ def test_what_is_inside_stays_inside(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(stage.reads, "usage", fail)
+    monkeypatch.setattr(stage.reads, "usage_sums", fail)
     response = stage.client.get("/usage")
     assert (response.status_code, response.headers["content-type"]) == (status, PROBLEM)
     assert response.json()["title"] == title

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from gpu_token_processor.api.answers import Asked
 from gpu_token_processor.api.models import CostAnswer
-from gpu_token_processor.store.reads import Selection
+from gpu_token_processor.selection import Selection
 from processor_fakes import NOW, TOPIC_METRIC, TOPIC_TOKEN, metric, usage
 from processor_stage import Stage, at
 

@@ -1,7 +1,7 @@
 """The same questions to the fake and to a real store."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +9,8 @@ from gpu_token_processor.pipeline.decoding import Decoder
 from gpu_token_processor.pipeline.storing import Stored, store_writes
 from gpu_token_processor.store.contract import EventStore
 from gpu_token_processor.store.mongo import MongoEventStore
-from gpu_token_processor.store.reads import MongoReads, Range, Reads, Selection
+from gpu_token_processor.selection import Range, Selection
+from gpu_token_processor.store.reads import MongoReads, Reads, UsageRow
 from processor_fakes import (
     NOW,
     TOPIC_METRIC,
@@ -24,6 +25,7 @@ from processor_fakes import (
 from pymongo import MongoClient
 
 EVERYTHING = Range(), Selection()
+EVER = NOW + timedelta(days=1)
 
 
 class Stores:
@@ -63,9 +65,10 @@ def stores(request: pytest.FixtureRequest) -> Stores:
 
 
 def test_nothing_yet(stores: Stores) -> None:
-    assert stores.reads.latest_event_time() is None
-    assert list(stores.reads.readings(*EVERYTHING)) == []
-    assert stores.reads.usage(*EVERYTHING) == []
+    assert stores.reads.latest_event_time(EVER) is None
+    assert list(stores.reads.readings(Range())) == []
+    assert list(stores.reads.usage(Range())) == []
+    assert stores.reads.usage_sums(*EVERYTHING) == []
     assert stores.reads.latest_readings(None, None) == []
     assert stores.reads.dead_letters() == []
     stores.reads.ping()
@@ -76,7 +79,7 @@ def test_a_redelivery_is_found_stored(stores: Stores) -> None:
     assert stores.send(TOPIC_TOKEN, *events).stored == 5
     again = stores.send(TOPIC_TOKEN, *events)
     assert (again.stored, again.duplicates, again.refusals) == (0, 5, [])
-    assert sum(row.events for row in stores.reads.usage(*EVERYTHING)) == 5
+    assert sum(row.events for row in stores.reads.usage_sums(*EVERYTHING)) == 5
 
 
 def test_another_event_at_a_known_position_is_refused(stores: Stores) -> None:
@@ -101,13 +104,28 @@ def test_ranges_and_selections(stores: Stores) -> None:
         usage(host="gpu-b", gpu_index=1, model="mixtral", gpu_uuid="GPU-1"),
     )
     second = Range(NOW, NOW + timedelta(seconds=1))
-    rows = sorted(stores.reads.usage(second, Selection()))
-    assert [(row.model, row.host, row.gpu_index, row.gpu_uuid, row.tokens) for row in rows] == [
-        ("llama-3-70b", "gpu-a", 0, None, 1440),
-        ("mixtral", "gpu-b", 1, "GPU-1", 1440),
+    assert sorted(stores.reads.usage_sums(second, Selection())) == [
+        UsageRow("llama-3-70b", False, 1, 1000, 440),
+        UsageRow("mixtral", False, 1, 1000, 440),
     ]
-    assert sum(row.events for row in stores.reads.usage(Range(), Selection(host="gpu-a", gpu_index=0))) == 2
-    assert sum(row.events for row in stores.reads.usage(Range(), Selection(model="mixtral"))) == 1
+    on_gpu_a = stores.reads.usage_sums(Range(), Selection(host="gpu-a", gpu_index=0))
+    assert [row.events for row in on_gpu_a] == [2]
+    assert [row.events for row in stores.reads.usage_sums(Range(), Selection(model="mixtral"))] == [1]
+    assert [event.gpu_uuid for event in stores.reads.usage(second)] == [None, "GPU-1"]
+
+
+def test_intervals_that_end_after_the_range_are_read_too(stores: Stores) -> None:
+    ends = {"short": ("10:01:00", 90), "long": ("11:00:00", 3600.5), "after": ("10:01:00", 30)}
+    stores.send(
+        TOPIC_TOKEN,
+        *(
+            usage(model=model, ts=f"2026-01-01T{end}Z", interval_seconds=seconds)
+            for model, (end, seconds) in ends.items()
+        ),
+    )
+    end = NOW - timedelta(hours=2)
+    during = Range(end - timedelta(minutes=1), end)
+    assert [event.model for event in stores.reads.usage(during)] == ["short", "long"]
 
 
 def test_readings_in_order_and_the_latest_of_each_gpu(stores: Stores) -> None:
@@ -118,14 +136,16 @@ def test_readings_in_order_and_the_latest_of_each_gpu(stores: Stores) -> None:
         metric(ts="2026-01-01T11:00:00Z", power_w=9, name="A100 40GB", host="gpu-b"),
     )
     stores.send(TOPIC_METRIC, metric(ts="2026-01-01T11:30:00Z", power_w=7), first_offset=10)
-    assert [reading.power_w for reading in stores.reads.readings(*EVERYTHING)] == [9, 7, 1, 2]
+    assert [reading.power_w for reading in stores.reads.readings(Range())] == [9, 7, 1, 2]
     assert [gpu["power_w"] for gpu in stores.reads.latest_readings(None, None)] == [2, 9]
     assert [gpu["power_w"] for gpu in stores.reads.latest_readings("gpu-b", None)] == [9]
     assert [gpu["power_w"] for gpu in stores.reads.latest_readings(None, "RTX 3090")] == [2]
 
 
 def test_the_latest_event_moves_on(stores: Stores) -> None:
-    latest = stores.reads.latest_event_time
+    def latest() -> datetime | None:
+        return stores.reads.latest_event_time(EVER)
+
     stores.send(TOPIC_TOKEN, usage(ts="2026-01-01T10:00:00Z"))
     assert latest() == NOW - timedelta(hours=2)
     stores.send(TOPIC_METRIC, metric(ts="2026-01-01T11:00:00Z"))
@@ -134,6 +154,15 @@ def test_the_latest_event_moves_on(stores: Stores) -> None:
     assert latest() == NOW
     stores.send(TOPIC_TOKEN, usage(ts="2026-01-01T09:00:00Z"), first_offset=2)
     assert latest() == NOW
+
+
+def test_the_latest_event_is_not_ahead_of_the_clock(stores: Stores) -> None:
+    """Neither a usage event nor a reading: it would empty the default window until its time comes."""
+    stores.send(TOPIC_TOKEN, usage(), usage(ts="2026-01-01T12:09:59Z"))
+    assert stores.reads.latest_event_time(NOW + timedelta(seconds=1)) == NOW
+    stores.send(TOPIC_METRIC, metric(ts="2026-01-01T12:00:01Z"), metric(ts="2026-01-01T12:09:58Z"))
+    assert stores.reads.latest_event_time(NOW + timedelta(seconds=1)) == NOW + timedelta(seconds=1)
+    assert stores.reads.latest_event_time(NOW + timedelta(hours=1)) == NOW + timedelta(minutes=9, seconds=59)
 
 
 def test_dead_letters_are_counted_once(stores: Stores) -> None:

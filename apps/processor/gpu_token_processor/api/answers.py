@@ -49,10 +49,10 @@ class Asked(NamedTuple):
 class Shown(NamedTuple):
     """How the ledger is shown; see Question."""
 
-    step: Step | None
-    group_by: tuple[str, ...]
-    basis: Basis
-    where: tuple[tuple[str, str], ...]
+    step: Step | None = None
+    group_by: tuple[str, ...] = ("model",)
+    basis: Basis = "covered"
+    where: tuple[tuple[str, str], ...] = ()
 
 
 class Answers:
@@ -115,7 +115,7 @@ class Answers:
             **(ledger_fields(self._ledger(window, shown)) if shown else {}),
         )
 
-    def cost(self, asked: Asked, of: Selection, shown: Shown) -> CostAnswer:
+    def cost(self, asked: Asked, of: Selection, shown: Shown = Shown()) -> CostAnswer:
         """What tokens cost over the window; see docs/cost-model.md."""
         window = self._bounded_window(asked)
         return cost_answer(self._ledger(window, shown), window, of, self._price_per_kwh_usd)

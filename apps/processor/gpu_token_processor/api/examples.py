@@ -27,7 +27,51 @@ _UTILIZATION_WEIGHTED: Example = {
     "cost_per_million_tokens_usd": 0.0409915,
 }
 
+_AMOUNTS: Example = {
+    "start": "2026-01-01T11:59:00Z",
+    "end": "2026-01-01T11:59:30Z",
+    "tokens": {
+        "uncached_prompt": 60_000,
+        "cached_prompt": 0,
+        "completion": 26_400,
+        "reasoning": 0,
+        "total": 86_400,
+        "requests": 60,
+        "unpriced": 0,
+    },
+    "cost_usd": 0.00708333,
+    "cost_usd_by_class": {"uncached_prompt": 0.00491898, "cached_prompt": 0.0, "completion": 0.00216435},
+    "cost_per_million_tokens_usd": 0.0819830,
+    "tokens_per_second": 2880.0,
+}
+_LEDGER: Example = {
+    "rows": [{"key": {"model": "llama-3-70b"}, **_AMOUNTS}],
+    "total": _AMOUNTS,
+    "idle": {"fleet_usd": 0.0, "loaded_usd": 0.0, "unreported_usd": 0.0},
+    "steps": None,
+    "coverage": {
+        "leased_seconds": 30.0,
+        "covered_seconds": 30.0,
+        "gap_seconds": 0.0,
+        "unreported_seconds": 0.0,
+        "without_utilization_seconds": 0.0,
+        "without_power_seconds": 0.0,
+        "default_price_share": 0.0,
+        "engine_tokens": 86_400,
+        "gateway_tokens": 0,
+        "unattributed_tokens": 0,
+        "unmatched_tokens": 0,
+        "unpriced_tokens": 0,
+        "conflicting_events": 0,
+        "catalog_version": "4f77e02978e9",
+        "read_from": "raw",
+    },
+    "method": {"basis": "covered", "classes": ["weights"], "shared_by": "hour"},
+}
+_NO_LEDGER: Example = dict.fromkeys(_LEDGER)
+
 _USAGE: Example = {
+    **_NO_LEDGER,
     "window": _WINDOW,
     "reason": None,
     "totals": _TOKENS,
@@ -36,6 +80,7 @@ _USAGE: Example = {
 }
 
 _COST: Example = {
+    **_LEDGER,
     "window": _WINDOW,
     "reason": None,
     "tokens": _TOKENS,
@@ -78,6 +123,7 @@ _COST: Example = {
 }
 
 _THROUGHPUT: Example = {
+    **_NO_LEDGER,
     "window": _WINDOW,
     "reason": None,
     "tokens": _TOKENS,

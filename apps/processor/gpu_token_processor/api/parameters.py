@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from gpu_token_processor.ledger.question import (
     DIMENSIONS,
+    GROUP_BY_PATTERN,
     TAG,
     parse_group_by,
     require_dimensions,
@@ -17,6 +18,7 @@ from gpu_token_processor.ledger.question import (
 )
 
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", flags=re.ASCII)
+_TAG = re.compile(r"^[^:]+:[^:]+$")
 _BOUNDS = TimeBounds()
 
 
@@ -57,13 +59,23 @@ def _group_by(text: Any) -> Any:
 
 
 def _tag(text: Any) -> Any:
-    if not isinstance(text, str) or ":" not in text.strip(":"):
+    if not isinstance(text, str) or not _TAG.fullmatch(text):
         raise ValueError("must be name:value, such as env:prod")
     return text
 
 
-GroupBy = Annotated[Text, BeforeValidator(_group_by)]
-Tag = Annotated[str, Field(max_length=2 * MAX_TEXT_LENGTH + 1), BeforeValidator(_tag)]
+GroupBy = Annotated[
+    str,
+    Field(max_length=1024),
+    BeforeValidator(_group_by),
+    WithJsonSchema({"type": "string", "pattern": GROUP_BY_PATTERN, "maxLength": 1024}),
+]
+Tag = Annotated[
+    str,
+    Field(max_length=2 * MAX_TEXT_LENGTH + 1),
+    BeforeValidator(_tag),
+    WithJsonSchema({"type": "string", "pattern": _TAG.pattern, "maxLength": 2 * MAX_TEXT_LENGTH + 1}),
+]
 
 
 class _Parameters(BaseModel):

@@ -14,6 +14,8 @@ STEPS: tuple[Step, ...] = ("hour", "day", "month")
 BASES: tuple[Basis, ...] = ("covered", "leased")
 DIMENSIONS = ("model", "deployment", "gpu", "host", "team", "tenant", "user", "workload")
 TAG = "tag:"
+_DIMENSION = f"({'|'.join(DIMENSIONS)}|{TAG}[^,]+)"
+GROUP_BY_PATTERN = f"^{_DIMENSION}(,{_DIMENSION})*$"
 # Selects GPUs, but names none.
 GPU_INDEX = "gpu_index"
 
@@ -49,14 +51,12 @@ class Question:
 
 
 def require_dimensions(names: tuple[str, ...]) -> None:
-    """Raises QuestionError for one that does not exist, or is there twice."""
+    """Raises QuestionError for one that does not exist."""
     for name in names:
         if name not in DIMENSIONS and not (name.startswith(TAG) and len(name) > len(TAG)):
             raise QuestionError(
                 f"group_by has {name!r}, which is no dimension: use {', '.join(DIMENSIONS)} or {TAG}<name>"
             )
-        if names.count(name) > 1:
-            raise QuestionError(f"group_by has {name!r} twice: name each dimension once")
 
 
 def require_few_steps(step: Step | None, range_seconds: float) -> None:
@@ -71,7 +71,7 @@ def require_few_steps(step: Step | None, range_seconds: float) -> None:
 
 def parse_group_by(text: str | None) -> tuple[str, ...]:
     """The dimensions of a text such as model,team; by model if there is none."""
-    return tuple(name.strip() for name in text.split(",")) if text else ("model",)
+    return ("model",) if text is None else tuple(dict.fromkeys(text.split(",")))
 
 
 def require_one_of(name: str, value: str | None, allowed: Iterable[str | None]) -> None:

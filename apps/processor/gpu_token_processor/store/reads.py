@@ -148,7 +148,10 @@ class MongoReads:
                 "interval_seconds": {"$gt": _USUAL_INTERVAL.total_seconds()},
             }
             later = [
-                document for query in (usual, long) for document in events.find(query, _USAGE_FIELDS)
+                document
+                for query in (usual, long)
+                for document in events.find(query, _USAGE_FIELDS)
+                if document["ts"] - timedelta(seconds=document["interval_seconds"]) < during.end
             ]
             later.sort(key=lambda document: document["ts"])
         for document in chain(found, later):
