@@ -4,8 +4,11 @@ Every row is dated in event time: it holds from `valid_from_us`, up to but witho
 microseconds since 1970 UTC. None is open.
 """
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain
 from typing import Literal, NamedTuple
 
 Role = Literal["serve", "prefill", "decode"]
@@ -38,6 +41,12 @@ class Dated:
         """Whether the row holds at this moment."""
         return (self.valid_from_us is None or self.valid_from_us <= at_us) and (
             self.valid_to_us is None or at_us < self.valid_to_us
+        )
+
+    def overlaps(self, from_us: int | None, to_us: int | None) -> bool:
+        """Whether the row holds at some moment of this time, of which None is open."""
+        return (to_us is None or self.valid_from_us is None or self.valid_from_us < to_us) and (
+            from_us is None or self.valid_to_us is None or from_us < self.valid_to_us
         )
 
 
@@ -115,8 +124,17 @@ class Catalog:
     energy: tuple[Energy, ...] = ()
     # Another name of a GPU model -> the name that prices use.
     aliases: dict[str, str] = field(default_factory=dict)
+    _version: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def version(self) -> str:
         """A short digest of all rows: two answers with the same version used the same catalogue."""
-        raise NotImplementedError
+        if not self._version:
+            lines = sorted(map(repr, chain(self.rows(), self.aliases.items())))
+            digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+            object.__setattr__(self, "_version", digest)
+        return self._version
+
+    def rows(self) -> Iterator[Dated]:
+        """The rows of all sections."""
+        return chain(self.deployments, self.prices, self.leases, self.gpus, self.weights, self.energy)
