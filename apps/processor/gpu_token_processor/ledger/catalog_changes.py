@@ -76,9 +76,7 @@ def said(row: Dated) -> str:
 
 
 def _words(value: Any) -> str:
-    if isinstance(value, GpuRef):
-        return value.uuid if value.uuid is not None else f"{value.host}/{value.gpu_index}"
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and not isinstance(value, GpuRef):
         return "[" + " ".join(_words(one) for one in value) + "]"
     return f"{float(value):g}" if isinstance(value, Fraction) else str(value)
 

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         catalog = _read(options.file)
         if options.command == "check":
             rows = sum(1 for _ in catalog.rows())
-            print(f"{options.file}: {rows} rows, {len(catalog.aliases)} aliases, version {catalog.version}.")
+            print(f"{options.file}: {rows} rows, version {catalog.version}.")
         else:
             planned = _apply(catalog, check=options.check)
             print(

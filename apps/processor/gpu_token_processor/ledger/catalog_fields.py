@@ -86,7 +86,7 @@ class Entry:
         """Raise CatalogError if a value stands twice."""
         twice = [value for value, times in Counter(values).items() if times > 1]
         if twice:
-            raise self.refused(f"{name} has {shown(twice[0])} twice", "keep one")
+            raise self.refused(f"{name} has {twice[0]} twice", "keep one")
 
     def choice(self, name: str, choices: Collection[T], default: T) -> T:
         """One of a few words."""

@@ -181,9 +181,8 @@ def _price(entry: Entry, aliases: Mapping[str, str]) -> Price:
     entry.choice("currency", ("USD",), "USD")
     owned = entry.has("owned")
     if owned == entry.has("usd_per_hour"):
-        raise entry.refused(
-            f"it has {'both' if owned else 'neither'} usd_per_hour and owned", "give one of them"
-        )
+        which = "both usd_per_hour and owned" if owned else "neither usd_per_hour nor owned"
+        raise entry.refused(f"it has {which}", "give one of them")
     market: Market = entry.choice("market", get_args(Market), "owned" if owned else "on_demand")
     if owned and market != "owned":
         raise entry.refused(f"market is {market!r} beside owned", "leave market out")

@@ -80,6 +80,7 @@ def _by_new_names(prices: Sequence[Price], aliases: dict[str, str]) -> tuple[Pri
 def _settle(
     section: str, kept: Sequence[Dated], wanted: Sequence[Dated], gpus: Gpus, now_us: int
 ) -> tuple[Dated, ...]:
+    wanted = tuple(_joined(_Piece(row, Span.of(row)) for row in wanted))
     rivals = _Rivals(kept, wanted, gpus)
     pieces = [_begun(row, rivals.kept(row), now_us) for row in wanted]
     for piece in pieces:
@@ -126,7 +127,7 @@ def _begun(row: Dated, kept: Sequence[Dated], now_us: int) -> _Piece:
     for known in kept:
         own = Span.of(known)
         goes_on = own.to_us > now_us or own.to_us == span.to_us
-        if content(known) == content(row) and goes_on and own.from_us < span.to_us:
+        if content(known) == content(row) and goes_on and own.from_us < min(span.to_us, now_us):
             return _Piece(row, span._replace(from_us=own.from_us), dated=False)
     if span.to_us > now_us and any(Span.of(known).from_us < now_us for known in kept):
         return _Piece(row, span._replace(from_us=now_us), dated=False)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from gpu_token_processor.ledger.catalog import Catalog, Dated, Deployment, Gpu, GpuRef, Lease, Price
+from gpu_token_processor.ledger.catalog import Catalog, Dated, Deployment, Gpu, GpuRef, Lease, Price, Weights
 from gpu_token_processor.ledger.catalog_fields import CatalogError, at
 
 SECTIONS = ("deployments", "prices", "leases", "gpus", "weights", "energy")
@@ -84,7 +84,9 @@ def label(row: Dated) -> str:
     if isinstance(row, Price):
         zone = f", zone {row.zone}" if row.zone is not None else ""
         return f"{row.selector.kind} {row.selector.value}, {row.market}{zone}"
-    return _words(key(row)) or "of every token"
+    if isinstance(row, Weights):
+        return "the weights of tokens"
+    return _words(key(row)) or "the price of energy"
 
 
 def claims(row: Dated, gpus: Gpus) -> list[Claim]:
