@@ -1,7 +1,7 @@
 """Settings from the environment, checked before anything starts."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import msgspec
 from gpu_token_contracts import TOPIC_GPU_METRICS, TOPIC_TOKEN_USAGE, require_two_topics
@@ -17,16 +17,9 @@ Name = Annotated[NonEmpty, Meta(description="the user's name")] | None
 File = Annotated[NonEmpty, Meta(description="the path of a file")] | None
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Every setting of the processor; each is the environment variable of the same name in capitals."""
+class MongoSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where MongoDB is and how to log in to it."""
 
-    kafka_bootstrap: Annotated[
-        str,
-        Meta(pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$", description="host:port of each broker, by commas"),
-    ]
-    kafka_username: Name = None
-    kafka_password_file: File = None
-    kafka_ca_file: File = None
     mongo_url: Annotated[
         str,
         Meta(
@@ -40,6 +33,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mongo_database: Annotated[
         str, Meta(pattern=r"^[A-Za-z0-9_-]{1,63}$", description="letters, digits, _ and -, at most 63")
     ] = "gpu_token"
+
+
+class Settings(MongoSettings, frozen=True, kw_only=True):
+    """Every setting of the processor; each is the environment variable of the same name in capitals."""
+
+    kafka_bootstrap: Annotated[
+        str,
+        Meta(pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$", description="host:port of each broker, by commas"),
+    ]
+    kafka_username: Name = None
+    kafka_password_file: File = None
+    kafka_ca_file: File = None
 
     topic_metric: Annotated[NonEmpty, Meta(description="the topic of GPU metrics")] = TOPIC_GPU_METRICS
     topic_token: Annotated[NonEmpty, Meta(description="the topic of token usage")] = TOPIC_TOKEN_USAGE
@@ -129,15 +134,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.consumer_stop_seconds * 2 / 3
 
 
+T = TypeVar("T", bound=MongoSettings)
+
 # Never shown when wrong: it may hold a password.
 _SECRET = frozenset({"mongo_url"})
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
     """The settings; a variable that is absent or empty takes its default."""
-    hints = get_type_hints(Settings, include_extras=True)
+    settings = _read(Settings, environment)
+    require_two_topics(settings.topic_metric, settings.topic_token)
+    return settings
+
+
+def mongo_from_environment(environment: Mapping[str, str]) -> MongoSettings:
+    """Only the settings of MongoDB, likewise."""
+    return _read(MongoSettings, environment)
+
+
+def _read(kind: type[T], environment: Mapping[str, str]) -> T:
+    hints = get_type_hints(kind, include_extras=True)
     values: dict[str, Any] = {}
-    for field in msgspec.structs.fields(Settings):
+    for field in msgspec.structs.fields(kind):
         variable = field.name.upper()
         text = environment.get(variable, "").strip()
         hint = hints[field.name]
@@ -145,9 +163,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
             values[field.name] = _convert(variable, text, hint, secret=field.name in _SECRET)
         elif field.required:
             raise SettingsError(f"{variable} is not set: give {_description(hint)}.")
-    settings = Settings(**values)
-    require_two_topics(settings.topic_metric, settings.topic_token)
-    return settings
+    return kind(**values)
 
 
 def _convert(variable: str, text: str, hint: Any, *, secret: bool) -> Any:

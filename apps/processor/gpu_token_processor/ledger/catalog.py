@@ -22,6 +22,10 @@ class GpuRef(NamedTuple):
     host: str | None = None
     gpu_index: int | None = None
 
+    def __str__(self) -> str:
+        """As a sentence names it."""
+        return self.uuid if self.uuid is not None else f"{self.host}/{self.gpu_index}"
+
 
 class Selector(NamedTuple):
     """What a price or a lease is for: one of the kinds, and its value."""

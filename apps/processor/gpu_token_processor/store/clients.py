@@ -7,7 +7,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from gpu_token_processor.documents import Document
-from gpu_token_processor.settings import Settings, SettingsError
+from gpu_token_processor.settings import MongoSettings, SettingsError
 
 # A write that takes longer is tried again; its documents have the same `_id`s.
 _WRITE_TIMEOUT_MS = 10_000
@@ -15,17 +15,22 @@ _READ_TIMEOUT_MS = 30_000
 _CONNECT_TIMEOUT_MS = 3_000
 
 
-def write_client(settings: Settings) -> MongoClient[Document]:
+def write_client(settings: MongoSettings) -> MongoClient[Document]:
     """For the data path. Connects at its first use."""
     return _client(settings, "gpu-token-processor", _WRITE_TIMEOUT_MS)
 
 
-def read_client(settings: Settings) -> MongoClient[Document]:
+def read_client(settings: MongoSettings) -> MongoClient[Document]:
     """For the API. Connects at its first use."""
     return _client(settings, "gpu-token-api", _READ_TIMEOUT_MS)
 
 
-def _client(settings: Settings, name: str, socket_timeout_ms: int) -> MongoClient[Document]:
+def catalog_client(settings: MongoSettings) -> MongoClient[Document]:
+    """For the command that keeps the catalogue. Connects at its first use."""
+    return _client(settings, "gpu-token-catalog", _WRITE_TIMEOUT_MS)
+
+
+def _client(settings: MongoSettings, name: str, socket_timeout_ms: int) -> MongoClient[Document]:
     security = _security(settings)
     try:
         return MongoClient(
@@ -44,7 +49,7 @@ def _client(settings: Settings, name: str, socket_timeout_ms: int) -> MongoClien
         ) from None
 
 
-def _security(settings: Settings) -> dict[str, Any]:
+def _security(settings: MongoSettings) -> dict[str, Any]:
     """Options for the login (a user of this database) and TLS; empty for a store without them."""
     login = read_login("MONGO", settings.mongo_username, settings.mongo_password_file, settings.mongo_ca_file)
     if login is None:
