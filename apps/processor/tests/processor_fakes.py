@@ -11,7 +11,7 @@ from bson.codec_options import CodecOptions
 from confluent_kafka import Message
 from gpu_token_contracts import dlq_topic, position, topic_registry
 from gpu_token_processor.cost import Reading, UsageRow
-from gpu_token_processor.documents import Document
+from gpu_token_processor.documents import Document, reading_order
 from gpu_token_processor.pipeline.batch import Record, Refusal
 from gpu_token_processor.store.contract import DocumentsRefused, InsertOutcome, RefusedDocument
 from gpu_token_processor.store.reads import DeadLetterCount, Range, Selection
@@ -131,7 +131,7 @@ class FakeStore:
         self._before()
         for document in metrics:
             known = self.latest.get(document["gpu_id"])
-            if known is None or known["ts"] < document["ts"]:
+            if known is None or reading_order(known) < reading_order(document):
                 self.latest[document["gpu_id"]] = document
 
     def _before(self) -> None:
@@ -197,7 +197,7 @@ class FakeReads:
             UsageRow(
                 event["model"],
                 event.get("host"),
-                event["gpu_index"],
+                event.get("gpu_index"),
                 event.get("gpu_uuid"),
                 1,
                 event["prompt_tokens"],
