@@ -24,9 +24,18 @@ def document(event: GpuMetric | TokenUsage, topic: str, partition: int, offset: 
     stored["source"] = {"topic": topic, "partition": partition, "offset": offset}
     if event.extras:
         _keep_extras(stored, event.extras)
-    if event.__class__ is GpuMetric:
+    if isinstance(event, GpuMetric):
         stored["gpu_id"] = gpu_identity(event)
+    elif event.tags:
+        # In one order: to MongoDB, documents whose fields stand in another order are not equal.
+        stored["tags"] = dict(sorted(event.tags.items()))
     return stored
+
+
+def reading_order(metric: Document) -> tuple[datetime, str]:
+    """What puts one GPU's readings in order: the time in the store's grain, milliseconds, then the id."""
+    ts = metric["ts"]
+    return ts.replace(microsecond=ts.microsecond // 1000 * 1000), metric.get("event_id", "")
 
 
 def _keep_extras(stored: Document, extras: dict[str, Any]) -> None:

@@ -34,6 +34,12 @@ class Metrics:
             ["collection"],
             registry=registry,
         )
+        self.conflicting = Counter(
+            "gpu_token_events_conflicting",
+            "Events under an id that is stored with other content; they are dead-lettered.",
+            ["collection"],
+            registry=registry,
+        )
         self.dead_lettered = Counter(
             "gpu_token_events_dead_lettered",
             "Events sent to the dead-letter topic.",

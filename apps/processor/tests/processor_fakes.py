@@ -10,7 +10,7 @@ import bson
 from bson.codec_options import CodecOptions
 from confluent_kafka import Message
 from gpu_token_contracts import GpuMetric, TokenUsage, dlq_topic, position, topic_registry
-from gpu_token_processor.documents import Document
+from gpu_token_processor.documents import Document, reading_order
 from gpu_token_processor.ledger.catalog import Catalog
 from gpu_token_processor.pipeline.batch import Record, Refusal
 from gpu_token_processor.store.contract import DocumentsRefused, InsertOutcome, RefusedDocument
@@ -132,7 +132,7 @@ class FakeStore:
         self._before()
         for document in metrics:
             known = self.latest.get(document["gpu_id"])
-            if known is None or known["ts"] < document["ts"]:
+            if known is None or reading_order(known) < reading_order(document):
                 self.latest[document["gpu_id"]] = document
 
     def _before(self) -> None:

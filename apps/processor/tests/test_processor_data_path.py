@@ -138,7 +138,7 @@ POISON: dict[str, tuple[dict[str, Any] | bytes | None, str]] = {
     "tombstone": (None, "tombstone"),
     "2 MB": (usage(note="x" * 2_000_000), "too_large"),
     "negative": (usage(prompt_tokens=-1), "out_of_range"),
-    "absurd": (usage(prompt_tokens=10**12), "out_of_range"),
+    "absurd": (usage(prompt_tokens=10**14), "out_of_range"),
     "wrong type": (usage(prompt_tokens="1"), "wrong_type"),
     "past": (usage(ts="1999-01-01T00:00:00Z"), "bad_timestamp"),
     "future": (usage(ts="2099-01-01T00:00:00Z"), "bad_timestamp"),
@@ -201,6 +201,28 @@ def test_resent_dead_letters_count_once(kafka: MockKafka) -> None:
     # They stand no more as dead letters: sent is still stored plus dead-lettered.
     assert store.collections["dead_letters"] == {}
     assert len(sink.sent) == 2
+
+
+@scenario
+def test_conflicts_are_dead_lettered_and_do_not_stop_it(kafka: MockKafka) -> None:
+    """As when a file was changed and is replayed under the same ids; and as when the letters are resent."""
+    store, sink = FakeStore(), FakeSink()
+    kafka.send(TOPIC_TOKEN, *(usage(event_id=f"e-{number}") for number in range(60)))
+    with running(kafka, store, sink, dlq_max_consecutive=20, dlq_max_share=0.1) as processor:
+        until(lambda: committed(kafka) == 60, "stored")
+        kafka.send(TOPIC_TOKEN, *(usage(event_id=f"e-{number}", model="two") for number in range(60)))
+        until(lambda: committed(kafka) == 120, "the conflicts are read")
+        note = next(iter(store.collections["dead_letters"].values()))
+        origin = Origin(note["topic"], note["partition"], note["offset"])
+        event_id = note["message"].split("'")[1]
+        kafka.send(TOPIC_TOKEN, usage(event_id=event_id, model="two"), headers=origin_headers(origin))
+        until(lambda: committed(kafka) == 121, "the resent one is read")
+        assert processor.state.phase is Phase.RUNNING
+        assert processor.value("gpu_token_events_conflicting_total", collection="token_usage") == 61
+    assert {document["model"] for document in store.collections["token_usage"].values()} == {"llama-3-70b"}
+    assert [letter.reason for letter in sink.sent] == ["conflict"] * 61
+    # Each stands there once, however often it is resent.
+    assert len(store.collections["dead_letters"]) == 60
 
 
 @scenario

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import bson
 import pytest
 from gpu_token_contracts import Origin, origin_headers
-from gpu_token_processor.documents import Document
+from gpu_token_processor.documents import Document, reading_order
 from gpu_token_processor.pipeline.batch import Batch, Partition, Record
 from gpu_token_processor.pipeline.decoding import Decoder
 from processor_fakes import NOW, OPTIONS, TOPIC_METRIC, TOPIC_TOKEN, TOPICS, metric, record, usage
@@ -61,7 +61,8 @@ def test_absent_fields_stay_absent() -> None:
         ({}, "gpu-a/0/RTX 3090"),
         ({"name": "A100 40GB"}, "gpu-a/0/A100 40GB"),
         ({"uuid": "GPU-1"}, "GPU-1"),
-        ({"host": None, "name": None}, "unknown/0/"),
+        ({"uuid": "MIG-GPU-1/2/0", "gpu_index": None}, "MIG-GPU-1%2F2%2F0"),
+        ({"host": None, "name": None}, "/0/"),
     ],
 )
 def test_gpus_are_told_apart(changes: dict[str, str | None], gpu_id: str) -> None:
@@ -69,8 +70,24 @@ def test_gpus_are_told_apart(changes: dict[str, str | None], gpu_id: str) -> Non
 
 
 def test_unknown_fields_are_kept() -> None:
-    document = only_document(record(usage(trace={"id": "t-1"}, tags=["a"])))
-    assert (document["trace"], document["tags"]) == ({"id": "t-1"}, ["a"])
+    document = only_document(record(usage(trace={"id": "t-1"}, labels=["a"])))
+    assert (document["trace"], document["labels"]) == ({"id": "t-1"}, ["a"])
+
+
+def test_fields_of_containers_are_stored_and_tags_in_one_order() -> None:
+    document = only_document(record(usage(gpu_uuids=["GPU-2", "GPU-1"], tags={"b.c": "1", "a": ""})))
+    assert document["gpu_uuids"] == ["GPU-2", "GPU-1"]
+    assert list(document["tags"].items()) == [("a", ""), ("b.c", "1")]
+
+
+def test_readings_are_in_order_of_milliseconds_then_of_ids() -> None:
+    def order(microseconds: int, **changes: str) -> object:
+        ts = datetime(2026, 1, 1, 12, 0, 0, microseconds, tzinfo=UTC)
+        return reading_order({"ts": ts, **changes})
+
+    assert (
+        order(1_999) == order(1_000) < order(1_500, event_id="a") < order(1_000, event_id="b") < order(2_000)
+    )
 
 
 def test_unknown_fields_cannot_replace_ours() -> None:

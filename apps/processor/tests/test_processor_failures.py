@@ -132,7 +132,7 @@ def test_a_later_reading_that_is_kept_is_no_failure() -> None:
     made, replies = store({"n": 0, "writeErrors": [{"index": 0, "code": 11000}]})
     made.put_latest([metric])
     assert replies.commands[0]["updates"] == [
-        {"q": {"_id": "g", "ts": {"$lt": 1}}, "u": {**metric, "_id": "g"}, "upsert": True}
+        {"q": {"_id": "g", "$or": [{"ts": {"$lt": 1}}]}, "u": {**metric, "_id": "g"}, "upsert": True}
     ]
     with pytest.raises(StoreUnavailable):
         store({"n": 0, "writeErrors": [{"index": 0, "code": 6}]})[0].put_latest([metric])

@@ -1,7 +1,7 @@
 from datetime import timedelta
 
 import pytest
-from gpu_token_processor.pipeline.batch import Batch, Record
+from gpu_token_processor.pipeline.batch import Batch, Record, Refusal
 from gpu_token_processor.pipeline.decoding import Decoder
 from gpu_token_processor.pipeline.guard import DeadLetterGuard, GuardTripped
 from processor_fakes import NOW, TOPIC_METRIC, TOPICS, metric, record, usage
@@ -53,6 +53,16 @@ def test_another_topic_does_not_hide_it() -> None:
     guard.check(bad_metrics[1])
     with pytest.raises(GuardTripped, match=r"gpu\.metrics\.v1"):
         guard.check(bad_metrics[2])
+
+
+def test_conflicts_do_not_trip_it_nor_hide_what_does() -> None:
+    guard = DeadLetterGuard(TOPICS, max_consecutive=3, max_share=0.5, window_events=10)
+    conflicts = Batch(refusals=[Refusal(record(usage(), at), "conflict", "why") for at in range(50)])
+    guard.check(conflicts)
+    guard.check(events("bbb", 50))
+    guard.check(conflicts)
+    with pytest.raises(GuardTripped):
+        guard.check(events("b", 53))
 
 
 def test_one_percent_poison_does_not_trip_it() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -89,6 +90,21 @@ def test_another_event_at_a_known_position_is_refused(stores: Stores) -> None:
     ]
 
 
+def test_another_event_under_a_known_id_is_a_conflict(stores: Stores) -> None:
+    sound = [
+        usage(event_id="u", gpu_uuids=["GPU-2", "GPU-1"], tags={"b.c": "1", "a": ""}, latency_ms=5.5),
+        usage(event_id="v", ts="2026-01-01T12:00:00.000900Z", trace={"b": 1, "a": [None, 2**40]}),
+    ]
+    stores.send(TOPIC_TOKEN, *sound)
+    again = stores.send(TOPIC_TOKEN, *sound, first_offset=10)
+    assert (again.duplicates, again.conflicts) == (2, 0)
+    other = stores.send(
+        TOPIC_TOKEN, sound[0] | {"tags": {"a": ""}}, sound[1] | {"host": "b"}, first_offset=20
+    )
+    assert (other.duplicates, other.conflicts) == (0, 2)
+    assert ["'tags'" in refusal.message for refusal in other.refusals] == [True, False]
+
+
 def test_unknown_fields_of_any_shape(stores: Stores) -> None:
     odd = usage(**{"$set": {"$inc": 1}, "a.b": [1, None, 2.5], "_id": "mine"})
     assert stores.send(TOPIC_TOKEN, odd).stored == 1
@@ -140,6 +156,20 @@ def test_readings_in_order_and_the_latest_of_each_gpu(stores: Stores) -> None:
     assert [gpu["power_w"] for gpu in stores.reads.latest_readings(None, None)] == [2, 9]
     assert [gpu["power_w"] for gpu in stores.reads.latest_readings("gpu-b", None)] == [9]
     assert [gpu["power_w"] for gpu in stores.reads.latest_readings(None, "RTX 3090")] == [2]
+
+
+def test_equal_times_are_ordered_by_id_whatever_came_first(stores: Stores) -> None:
+    for number, order in enumerate(permutations((None, "a", "b"))):
+        for event_id in order:
+            reading = metric(
+                # One millisecond, in which the least id is the last.
+                ts=f"2026-01-01T12:00:00.000{9 if event_id is None else 1}00Z",
+                name=f"GPU {number}",
+                event_id=event_id and f"{event_id}-{number}",
+                power_w={None: 3, "a": 1, "b": 2}[event_id],
+            )
+            stores.send(TOPIC_METRIC, reading, first_offset=number)
+    assert [gpu["power_w"] for gpu in stores.reads.latest_readings(None, None)] == [2] * 6
 
 
 def test_the_latest_event_moves_on(stores: Stores) -> None:

@@ -1,4 +1,5 @@
 from datetime import timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -32,6 +33,61 @@ def test_one_event_id_counts_once_wherever_it_is_sent() -> None:
     for offset in (1, 99):
         store_writes(store, "token_usage", writes(record(usage(event_id="e-1"), offset)))
     assert list(store.collections["token_usage"]) == ["e-1"]
+
+
+def test_another_event_under_a_known_id_is_a_conflict_and_is_not_lost() -> None:
+    store = FakeStore()
+    store_writes(store, "token_usage", writes(record(usage(event_id="e-1"), 1)))
+    batch = writes(
+        record(usage(event_id="e-1"), 2),
+        record(usage(event_id="e-1", model="two", host=None), 3),
+        record(usage(event_id="e-2"), 4),
+        record(usage(event_id="e-2", note="new"), 5),
+    )
+    outcome = store_writes(store, "token_usage", batch)
+    assert (outcome.stored, outcome.duplicates, outcome.conflicts) == (1, 1, 2)
+    assert [(one.record.offset(), one.reason, one.message) for one in outcome.refusals] == [
+        (
+            3,
+            "conflict",
+            "Event 'e-1' is stored with another 'host', 'model': give each event its own event_id.",
+        ),
+        (5, "conflict", "Event 'e-2' is stored with another 'note': give each event its own event_id."),
+    ]
+    assert [kept.offset() for kept in batch.records] == [2, 4]
+    assert store.collections["token_usage"]["e-1"]["model"] == "llama-3-70b"
+
+
+def test_a_conflict_names_few_fields_and_no_text_of_any_length() -> None:
+    store = FakeStore()
+    event_id = "e\n" * 100
+    store_writes(store, "token_usage", writes(record(usage(event_id=event_id), 1)))
+    others = {f"{number}{'x' * 10_000}": 1 for number in range(6)}
+    (refusal,) = store_writes(
+        store, "token_usage", writes(record(usage(event_id=event_id, **others), 2))
+    ).refusals
+    assert "and 1 more: give" in refusal.message
+    assert len(refusal.message) < 600
+    assert "\n" not in refusal.message
+
+
+def test_a_conflict_is_no_latest_reading() -> None:
+    store = FakeStore()
+    readings = [metric(event_id="e", power_w=1), metric(event_id="e", ts="2026-01-01T12:00:05Z", power_w=2)]
+    records = [record(reading, offset, topic=TOPIC_METRIC) for offset, reading in enumerate(readings)]
+    assert store_writes(store, "gpu_metrics", writes(*records, collection="gpu_metrics")).conflicts == 1
+    assert [latest["power_w"] for latest in store.latest.values()] == [1]
+
+
+def test_what_an_earlier_version_stored_in_another_way_is_the_same_event() -> None:
+    store = FakeStore()
+    events = [metric(event_id="e", host=None), metric(host=None)]
+    records = [record(event, offset, topic=TOPIC_METRIC) for offset, event in enumerate(events)]
+    for _ in range(2):
+        outcome = store_writes(store, "gpu_metrics", writes(*records, collection="gpu_metrics"))
+        for stored in store.collections["gpu_metrics"].values():
+            stored |= {"gpu_id": "unknown/0/RTX 3090", "deployment": None}
+    assert (outcome.duplicates, outcome.refusals) == (2, [])
 
 
 def test_events_of_the_same_second_are_all_kept() -> None:
@@ -120,3 +176,22 @@ def test_the_latest_reading_of_each_gpu_is_kept() -> None:
         "gpu-a/0/RTX 3090": 2,
         "gpu-a/0/A100 40GB": 9,
     }
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_the_latest_of_equal_times_is_the_greatest_id_in_any_order(
+    order: tuple[int, ...], together: bool
+) -> None:
+    store = FakeStore()
+    readings = [
+        # One millisecond.
+        metric(ts="2026-01-01T12:00:00.000900Z", event_id="a", power_w=1),
+        metric(ts="2026-01-01T12:00:00.000100Z", event_id="b", power_w=2),
+        metric(ts="2026-01-01T12:00:00.000950Z", power_w=3),
+        metric(ts="2026-01-01T11:59:59.999Z", event_id="z", power_w=4),
+    ]
+    records = [record(readings[at], at, topic=TOPIC_METRIC) for at in order]
+    for batch in [records] if together else [[one] for one in records]:
+        store_writes(store, "gpu_metrics", writes(*batch, collection="gpu_metrics"))
+    assert [latest["power_w"] for latest in store.latest.values()] == [2]

@@ -162,7 +162,7 @@ def replay(
         float, typer.Option(min=0, help="How many times faster than the trace; 0 is as fast as possible.")
     ] = 1,
     metrics_interval_seconds: Annotated[
-        float, typer.Option(min=0.1, help="Event time between readings of each GPU.")
+        float, typer.Option(min=0.1, max=3600, help="Event time between readings of each GPU.")
     ] = 5,
     repeat: Annotated[
         int, typer.Option(min=1, help="Replay this often, each time later and with other ids.")
@@ -177,8 +177,9 @@ def replay(
 ) -> None:
     """Send a trace's requests as token usage, with GPU metrics between them, in event time.
 
-    Event time is the trace's own. A broken row is named and skipped; the others are sent and the
-    exit status stays 0. The report goes to /reports/<run>.json if that folder exists.
+    Event time is the trace's own, and so is the order, whatever the file's. A broken row is named and
+    skipped; the others are sent and the exit status stays 0. The report goes to /reports/<run>.json
+    if that folder exists.
     """
     model = model or trace.stem
     name = run or model

@@ -8,6 +8,7 @@ from itertools import count, cycle
 from gpu_token_contracts import GpuMetric, TokenUsage
 
 from gpu_token_producers.gpus import GpuSeed
+from gpu_token_producers.ids import digest
 from gpu_token_producers.telemetry import gpu_metric
 
 # Typical of the requests that this pipeline has seen.
@@ -26,20 +27,25 @@ def pairs(
     model: str,
     now: Callable[[], datetime],
 ) -> Iterator[tuple[GpuMetric, TokenUsage]]:
-    """Endless pairs, GPU by GPU. The values follow from the seed, the ids from the run."""
+    """Endless pairs, GPU by GPU. The values follow from the seed.
+
+    The ids follow from the run, from all that the events are made of, and from when they began: a run
+    of the same name is of other events.
+    """
     draw = random.Random(seed)
+    prefix = f"{run}:{digest(gpus, seed, host, model, now())}"
     for number, gpu in zip(count(1), cycle(gpus)):
         ts = now()
         metric = gpu_metric(
             gpu,
             host=host,
             ts=ts,
-            event_id=f"{run}:gpu:{number}",
+            event_id=f"{prefix}:gpu:{number}",
             utilization=draw.uniform(*_UTILIZATION),
         )
         usage = TokenUsage(
             ts=ts,
-            event_id=f"{run}:usage:{number}",
+            event_id=f"{prefix}:usage:{number}",
             host=host,
             model=model,
             prompt_tokens=draw.randint(*_PROMPT_TOKENS),

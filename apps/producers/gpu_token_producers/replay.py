@@ -1,19 +1,23 @@
 """A trace as events: token usage of each request, GPU metrics between them, in event time.
 
-The same trace always makes the same events: ids come from the trace's content and the row,
-and what the trace does not hold is derived, not drawn.
+The same plan always makes the same events, and no two plans make other events with the same ids: these
+come from all that the events are made of. What the trace does not hold is derived, not drawn.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
-from gpu_token_contracts import GpuMetric, TokenUsage, to_us
+from gpu_token_contracts import GpuMetric, TokenUsage, format_ts, to_us
 
 from gpu_token_producers.gpus import GpuSeed
+from gpu_token_producers.ids import digest
+from gpu_token_producers.order import TimeOrder
 from gpu_token_producers.telemetry import gpu_metric
-from gpu_token_producers.trace import BrokenRow, TraceRow, read_trace
+from gpu_token_producers.trace import BrokenRow, TraceRow
 
 # A longer silence in the trace becomes a gap in the readings too, so that one absurd row does not
 # cause millions of readings.
@@ -33,6 +37,11 @@ class ReplayPlan:
     metrics_interval_seconds: float
     repeat: int = 1
 
+    @property
+    def longest_idle(self) -> timedelta:
+        """Time between two requests that readings still fill."""
+        return timedelta(seconds=self.metrics_interval_seconds) * _MAX_IDLE_TICKS
+
 
 def estimated_latency_ms(prompt_tokens: int, completion_tokens: int) -> int:
     """Latency in ms, which the trace does not have: 100 + prompt / 20 + 2 * completion.
@@ -42,43 +51,69 @@ def estimated_latency_ms(prompt_tokens: int, completion_tokens: int) -> int:
     return 100 + prompt_tokens // 20 + 2 * completion_tokens
 
 
-def replay_events(plan: ReplayPlan) -> Iterator[TokenUsage | GpuMetric | BrokenRow]:
-    """The events of the plan in event time. Broken rows come once, in the first repetition."""
+class Silence(NamedTuple):
+    """Two rows next to each other in time, too far apart for readings in between."""
+
+    before: TraceRow
+    after: TraceRow
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts, in event time."""
+        return (self.after.ts - self.before.ts).total_seconds()
+
+    def __str__(self) -> str:
+        before, after = self
+        return (
+            f"Between row {before.row} of the trace, of {format_ts(before.ts)}, and row {after.row}, of "
+            f"{format_ts(after.ts)}, lie {self.seconds:.0f} seconds without a request"
+        )
+
+
+def replay_events(plan: ReplayPlan) -> Iterator[TokenUsage | GpuMetric | BrokenRow | Silence]:
+    """The events of the plan in event time. Broken rows and silences come first, and once."""
+    order = TimeOrder(plan.trace)
+    yield from order.find()
+    yield from _silences(order.rows(), plan.longest_idle)
+    usage_id = digest(plan.trace_id, plan.host, plan.model, [(gpu.gpu_index, gpu.uuid) for gpu in plan.gpus])
+    metric_id = digest(plan.trace_id, plan.host, plan.gpus, plan.metrics_interval_seconds)
     shift = timedelta()
     for repetition in range(plan.repeat):
-        prefix = plan.trace_id if repetition == 0 else f"{plan.trace_id}-{repetition}"
+        suffix = f"-{repetition}" if repetition else ""
+        telemetry = _Telemetry(plan, f"{metric_id}{suffix}")
         first: datetime | None = None
         last: datetime | None = None
-        telemetry = _Telemetry(plan, prefix)
-        for row in read_trace(plan.trace):
-            if isinstance(row, BrokenRow):
-                if repetition == 0:
-                    yield row
-                continue
+        for row in order.rows():
+            ts = row.ts + shift
+            if last is None:
+                first = row.ts
+            elif row.ts - last > plan.longest_idle:
+                yield from telemetry.resume_at(ts)
+            last = row.ts
+            yield from telemetry.until(ts)
             gpu = plan.gpus[(row.row - 1) % len(plan.gpus)]
-            usage = _usage(plan, gpu, prefix, row, row.ts + shift)
-            first = min(first or row.ts, row.ts)
-            last = max(last or row.ts, row.ts)
-            yield from telemetry.until(usage.ts)
-            telemetry.served(gpu, usage.latency_ms)
-            yield usage
+            latency_ms = estimated_latency_ms(row.prompt_tokens, row.completion_tokens)
+            telemetry.served(gpu, latency_ms)
+            yield TokenUsage(
+                ts=ts,
+                event_id=f"{usage_id}{suffix}:{row.row}",
+                host=plan.host,
+                model=plan.model,
+                prompt_tokens=row.prompt_tokens,
+                completion_tokens=row.completion_tokens,
+                latency_ms=latency_ms,
+                gpu_index=gpu.gpu_index,
+                gpu_uuid=gpu.uuid,
+            )
         yield from telemetry.closing()
         if first is not None and last is not None:
             shift += last - first + _REPEAT_GAP
 
 
-def _usage(plan: ReplayPlan, gpu: GpuSeed, prefix: str, row: TraceRow, ts: datetime) -> TokenUsage:
-    return TokenUsage(
-        ts=ts,
-        event_id=f"{prefix}:{row.row}",
-        host=plan.host,
-        model=plan.model,
-        prompt_tokens=row.prompt_tokens,
-        completion_tokens=row.completion_tokens,
-        latency_ms=estimated_latency_ms(row.prompt_tokens, row.completion_tokens),
-        gpu_index=gpu.gpu_index,
-        gpu_uuid=gpu.uuid,
-    )
+def _silences(rows: Iterator[TraceRow], longest_idle: timedelta) -> Iterator[Silence]:
+    for before, after in pairwise(rows):
+        if after.ts - before.ts > longest_idle:
+            yield Silence(before, after)
 
 
 class _Telemetry:
@@ -95,11 +130,14 @@ class _Telemetry:
         """The readings due up to and including a moment."""
         if self._next is None:
             self._next = moment
-        if moment - self._next > self._interval * _MAX_IDLE_TICKS:
-            self._next = moment
         while self._next <= moment:
             yield from self._readings(self._next)
             self._next += self._interval
+
+    def resume_at(self, moment: datetime) -> Iterator[GpuMetric]:
+        """The reading that covers the requests before a silence; the next is due at a moment."""
+        yield from self.closing()
+        self._next = moment
 
     def closing(self) -> Iterator[GpuMetric]:
         """The reading that covers the last requests."""

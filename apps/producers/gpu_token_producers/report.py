@@ -8,9 +8,10 @@ import msgspec
 from gpu_token_producers.counts import TopicCount
 from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.files import write_atomically
+from gpu_token_producers.replay import Silence
 from gpu_token_producers.trace import BrokenRow
 
-# A file in which every row is broken must not make an endless report.
+# A file in which every row is broken, or far from the next, must not make an endless report.
 _MAX_LISTED_ROWS = 1_000
 
 
@@ -19,6 +20,15 @@ class SkippedRow(msgspec.Struct, frozen=True):
 
     line: int
     reason: str
+
+
+class SilentSpan(msgspec.Struct, frozen=True):
+    """Time between two rows, in order of time, for which no readings are sent."""
+
+    from_row: int
+    from_ts: datetime
+    to_row: int
+    to_ts: datetime
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -40,6 +50,8 @@ class Report(msgspec.Struct, kw_only=True):
     unflushed: int = 0
     skipped: int = 0
     skipped_rows: list[SkippedRow] = msgspec.field(default_factory=list)
+    silences: int = 0
+    silent_spans: list[SilentSpan] = msgspec.field(default_factory=list)
     prompt_tokens: int = 0
     completion_tokens: int = 0
     started_at: datetime
@@ -52,6 +64,13 @@ class Report(msgspec.Struct, kw_only=True):
         self.skipped += 1
         if len(self.skipped_rows) < _MAX_LISTED_ROWS:
             self.skipped_rows.append(SkippedRow(row.line, row.reason))
+
+    def note_silence(self, silence: Silence) -> None:
+        """Count a silence of the trace, and list it unless there are very many."""
+        self.silences += 1
+        if len(self.silent_spans) < _MAX_LISTED_ROWS:
+            before, after = silence
+            self.silent_spans.append(SilentSpan(before.row, before.ts, after.row, after.ts))
 
     def finish(self, usage: TopicCount, metrics: TopicCount, unflushed: int, at: datetime) -> None:
         """Take over the final counts."""

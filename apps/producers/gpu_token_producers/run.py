@@ -13,6 +13,7 @@ from gpu_token_contracts import GpuMetric, TokenUsage, encode, metric_key, requi
 from gpu_token_producers.counts import Observer
 from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.progress import ProgressPrinter
+from gpu_token_producers.replay import Silence
 from gpu_token_producers.report import Report
 from gpu_token_producers.sender import Sender
 from gpu_token_producers.stop import StopRequest
@@ -22,6 +23,8 @@ from gpu_token_producers.trace import BrokenRow
 _MAX_LAG_SECONDS = 1.0
 # The report lists more of them.
 _SHOWN_ROWS = 10
+# Of one silence in a trace. Whoever has to wait longer has most likely a wrong row.
+_MAX_WAIT_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,13 +98,19 @@ class Run:
                 f"{unflushed} had no delivery report at the end. {self.sender.cause}".rstrip()
             )
 
-    def replay(self, events: Iterable[TokenUsage | GpuMetric | BrokenRow], speed: float) -> None:
-        """Send events in event time, `speed` times as fast as they happened; 0 is without waiting."""
+    def replay(self, events: Iterable[TokenUsage | GpuMetric | BrokenRow | Silence], speed: float) -> None:
+        """Send events in event time, `speed` times as fast as they happened; 0 is without waiting.
+
+        Raises ProducerError, before anything is sent, at a silence that would have to be waited for too long.
+        """
         first: datetime | None = None
         start = time.monotonic()
         for event in events:
             if isinstance(event, BrokenRow):
                 self._report.skip(event)
+                continue
+            if isinstance(event, Silence):
+                self._note(event, speed)
                 continue
             if speed > 0:
                 if first is None:
@@ -137,6 +146,17 @@ class Run:
                 return
             sent += 1
             due = max(due + 1 / pairs_per_second, time.monotonic() - _MAX_LAG_SECONDS)
+
+    def _note(self, silence: Silence, speed: float) -> None:
+        if speed > 0 and silence.seconds / speed > _MAX_WAIT_SECONDS:
+            raise ProducerError(
+                f"{silence}, which --speed {speed:g} makes a wait of {silence.seconds / speed / 3600:.1f} "
+                f"hours (at most {_MAX_WAIT_SECONDS // 3600} is allowed): correct the row whose TIMESTAMP is "
+                "wrong, or give a higher --speed (0 does not wait)."
+            )
+        self._report.note_silence(silence)
+        if self._report.silences <= _SHOWN_ROWS:
+            print(f"{silence}: no GPU has readings for that time.", file=sys.stderr, flush=True)
 
     def _send(self, event: GpuMetric | TokenUsage) -> bool:
         if isinstance(event, GpuMetric):

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpu_token_contracts import TimeBounds, format_ts
-from gpu_token_contracts.bounds import MAX_TOKENS
 
 from gpu_token_producers.errors import ProducerError
 
 HEADER = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+# Of one request, in either column; the contract allows more, for events that cover an interval.
+MAX_REQUEST_TOKENS = 100_000_000
 
 _BOUNDS = TimeBounds()
 _UTF8_BOM = b"\xef\xbb\xbf"
 _HASH_DIGITS = 16
+_MAX_DIGITS = len(str(MAX_REQUEST_TOKENS))
 _SHOWN_LENGTH = 40
 
 
@@ -40,7 +42,7 @@ class BrokenRow(NamedTuple):
 
 
 def trace_id(path: Path) -> str:
-    """Short hash of the file's bytes: events of one trace get the same ids wherever it is sent from.
+    """Short hash of the file's bytes, wherever it lies.
 
     Raises ProducerError if the file is no trace.
     """
@@ -55,18 +57,23 @@ def trace_id(path: Path) -> str:
 
 def read_trace(path: Path) -> Iterator[TraceRow | BrokenRow]:
     """The rows of a trace, in file order, without its header."""
+    return (row for _, row in read_places(path))
+
+
+def read_places(path: Path) -> Iterator[tuple[int, TraceRow | BrokenRow]]:
+    """The rows in file order, each after the byte at which its line begins."""
     with path.open("rb") as file:
-        file.readline()
+        begin = len(file.readline())
         row = 0
         for line_number, line in enumerate(file, start=2):
             body = line.rstrip(b"\r\n")
-            if not body:
-                continue
-            row += 1
-            try:
-                yield parse_row(row, body)
-            except ValueError as error:
-                yield BrokenRow(line_number, str(error))
+            if body:
+                row += 1
+                try:
+                    yield begin, parse_row(row, body)
+                except ValueError as error:
+                    yield begin, BrokenRow(line_number, str(error))
+            begin += len(line)
 
 
 def parse_row(row: int, body: bytes) -> TraceRow:
@@ -111,8 +118,8 @@ def _parse_ts(cell: bytes) -> datetime:
 def _parse_tokens(name: str, cell: bytes) -> int:
     digits = cell.strip()
     # int() would also accept signs, underscores and the digits of other scripts.
-    if not digits.isdigit() or len(digits) > len(str(MAX_TOKENS)) or int(digits) > MAX_TOKENS:
-        raise ValueError(f"{name} is {_shown(cell)}, not a whole number from 0 to {MAX_TOKENS}.")
+    if not digits.isdigit() or len(digits) > _MAX_DIGITS or int(digits) > MAX_REQUEST_TOKENS:
+        raise ValueError(f"{name} is {_shown(cell)}, not a whole number from 0 to {MAX_REQUEST_TOKENS}.")
     return int(digits)
 
 

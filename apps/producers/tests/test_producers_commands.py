@@ -219,6 +219,45 @@ def test_speed_scales_event_time(command: Command) -> None:
     assert 1.9 < time.monotonic() - begun < 6
 
 
+def test_a_row_of_another_year_is_refused_before_anything_is_sent(
+    command: Command, kafka: MockKafka, topics: tuple[str, str], tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace.csv"
+    lines = [f"2023-11-16 18:{minute:02}:00,10,10" for minute in range(60)]
+    lines[1] = "2098-11-16 18:01:00,10,10"
+    trace.write_text("\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *lines]))
+    status, said = finish(command("replay", str(trace), "--speed", "60"))
+    assert status == 1
+    assert said == (
+        "Between row 60 of the trace, of 2023-11-16T18:59:00Z, and row 2, of 2098-11-16T18:01:00Z, lie "
+        "2366838120 seconds without a request, which --speed 60 makes a wait of 10957.6 hours (at most 1 is "
+        "allowed): correct the row whose TIMESTAMP is wrong, or give a higher --speed (0 does not wait).\n"
+    )
+    assert kafka.read(topics[0]) == kafka.read(topics[1]) == []
+
+
+def test_a_silence_that_needs_no_wait_is_named_and_reported(command: Command, tmp_path: Path) -> None:
+    trace, report = tmp_path / "trace.csv", tmp_path / "report.json"
+    rows = "2023-11-18 18:00:00,1,1\n2023-11-16 18:00:00,1,1\n"
+    trace.write_text(f"TIMESTAMP,ContextTokens,GeneratedTokens\n{rows}")
+    status, said = finish(command("replay", str(trace), "--speed", "0", "--report", str(report)))
+    assert status == 0
+    assert (
+        "Between row 2 of the trace, of 2023-11-16T18:00:00Z, and row 1, of 2023-11-18T18:00:00Z, lie 172800 "
+        "seconds without a request: no GPU has readings for that time.\n"
+    ) in said
+    counts = read_report(report)
+    assert (counts["delivered"], counts["gpu_metrics_delivered"], counts["silences"]) == (2, 8, 1)
+    assert counts["silent_spans"] == [
+        {
+            "from_row": 2,
+            "from_ts": "2023-11-16T18:00:00Z",
+            "to_row": 1,
+            "to_ts": "2023-11-18T18:00:00Z",
+        }
+    ]
+
+
 def test_a_stopped_replay_reports_what_it_sent(command: Command, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     process = command("replay", str(EXCERPT), "--report", str(report))

@@ -1,24 +1,27 @@
 """Replay and generator make valid events from their input, the same ones each time."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from gpu_token_contracts import GpuMetric, TokenUsage, decode_gpu_metric, decode_token_usage, encode
 from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.generator import pairs
 from gpu_token_producers.gpus import BUILT_IN_SEED, load_gpus
-from gpu_token_producers.replay import ReplayPlan, estimated_latency_ms, replay_events
+from gpu_token_producers.replay import ReplayPlan, Silence, estimated_latency_ms, replay_events
 from gpu_token_producers.trace import BrokenRow, trace_id
 
 EXCERPT = Path(__file__).parent / "data" / "azure-llm-2023-code-excerpt.csv"
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def events(trace: Path = EXCERPT, *, interval: float = 5, repeat: int = 1) -> list[object]:
-    plan = ReplayPlan(
+def planned(trace: Path = EXCERPT, *, interval: float = 5, repeat: int = 1) -> ReplayPlan:
+    return ReplayPlan(
         trace=trace,
         trace_id=trace_id(trace),
         model="code",
@@ -27,7 +30,10 @@ def events(trace: Path = EXCERPT, *, interval: float = 5, repeat: int = 1) -> li
         metrics_interval_seconds=interval,
         repeat=repeat,
     )
-    return list(replay_events(plan))
+
+
+def events(trace: Path = EXCERPT, *, interval: float = 5, repeat: int = 1) -> list[object]:
+    return list(replay_events(planned(trace, interval=interval, repeat=repeat)))
 
 
 def usages(of: list[object]) -> list[TokenUsage]:
@@ -145,12 +151,78 @@ def test_utilization_is_the_share_of_the_interval_that_requests_took(tmp_path: P
 
 def test_one_absurd_row_does_not_make_millions_of_readings(tmp_path: Path) -> None:
     trace = write_trace(tmp_path, "2023-11-16 18:00:00,1,1", "2099-11-16 18:00:00,1,1")
-    assert len(metrics(events(trace))) < 10
+    made = events(trace, repeat=2)
+    assert len(metrics(made)) == 16
+    (silence,) = [event for event in made if isinstance(event, Silence)]
+    assert made[0] == silence
+    assert str(silence) == (
+        "Between row 1 of the trace, of 2023-11-16T18:00:00Z, and row 2, of 2099-11-16T18:00:00Z, lie "
+        "2398377600 seconds without a request"
+    )
 
 
-def test_rows_out_of_order_are_sent_all_the_same(tmp_path: Path) -> None:
+def test_the_last_requests_before_a_silence_have_their_reading(tmp_path: Path) -> None:
+    trace = write_trace(tmp_path, "2023-11-16 18:00:00,2000,400", "2023-11-18 18:00:00,1,1")
+    readings = [metric for metric in metrics(events(trace, interval=5)) if metric.name == "RTX 3090"]
+    assert [(reading.ts.day, reading.ts.second, reading.utilization) for reading in readings] == [
+        (16, 0, 0.0),
+        (16, 5, 0.2),
+        (18, 0, 0.0),
+        (18, 5, 0.0),
+    ]
+
+
+def test_rows_out_of_order_are_sent_in_order_of_time(tmp_path: Path) -> None:
     trace = write_trace(tmp_path, "2023-11-16 18:00:10,1,1", "2023-11-16 18:00:00,2,2")
-    assert [usage.prompt_tokens for usage in usages(events(trace, repeat=2))] == [1, 2, 1, 2]
+    sent = usages(events(trace, repeat=2))
+    assert [usage.prompt_tokens for usage in sent] == [2, 1, 2, 1]
+    assert [(usage.event_id or "").split(":")[1] for usage in sent] == ["2", "1", "2", "1"]
+
+
+def a_row_a_minute() -> list[str]:
+    return [f"2023-11-16 18:{minute:02}:00.0000000,10,10" for minute in range(60)]
+
+
+def test_one_row_a_day_late_leaves_the_others_their_readings(tmp_path: Path) -> None:
+    lines = a_row_a_minute()
+    lines[1] = lines[1].replace("16 18", "17 18")
+    made = events(write_trace(tmp_path, *lines))
+    # 59 minutes of two GPUs, every 5 seconds, and what lies around the late row.
+    assert len(metrics(made)) == 2 * (709 + 1 + 2)
+    assert [event for event in made if isinstance(event, Silence)] == made[:1]
+
+
+def test_the_newest_first_are_covered_as_the_oldest_first(tmp_path: Path) -> None:
+    in_order = events(write_trace(tmp_path, *a_row_a_minute()))
+    reversed_ = events(write_trace(tmp_path, *reversed(a_row_a_minute())))
+    assert len(usages(reversed_)) == 60
+
+    def moments(of: list[object]) -> list[tuple[datetime, str | None]]:
+        return [(metric.ts, metric.uuid) for metric in metrics(of)]
+
+    assert moments(reversed_) == moments(in_order)
+
+
+def test_ids_differ_where_events_do() -> None:
+    plan = planned()
+    gpus = list(plan.gpus)
+    dearer = [msgspec.structs.replace(gpu, price_per_hour_usd=9) for gpu in gpus]
+    others = [msgspec.structs.replace(gpu, uuid=f"{gpu.uuid}x") for gpu in gpus]
+    changes: list[dict[str, Any]] = [
+        {"model": "two"},
+        {"host": "h2"},
+        {"gpus": others},
+        {"gpus": gpus[::-1]},
+        {"gpus": dearer},
+        {"metrics_interval_seconds": 7},
+    ]
+    known: dict[str | None, bytes] = {}
+    for change in [{}, {}, *changes]:
+        for event in replay_events(replace(plan, **change)):
+            if isinstance(event, TokenUsage | GpuMetric):
+                assert known.setdefault(event.event_id, encode(event)) == encode(event)
+    # What a change does not change is the same event: the usage, where only prices or the interval differ.
+    assert sum(id_.count(":") == 1 for id_ in known if id_) == 5 * 200
 
 
 def test_a_broken_row_is_reported_once_and_leaves_the_others_their_ids(tmp_path: Path) -> None:
@@ -172,6 +244,21 @@ def test_the_generator_draws_the_same_values_for_the_same_seed() -> None:
     assert values != [(usage.prompt_tokens, metric.utilization) for metric, usage in drawn(2, "a")]
     ids = {event.event_id for run in "ab" for pair in drawn(1, run) for event in pair}
     assert len(ids) == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model": "m2"}, {"host": "h2"}, {"seed": 2}, {"now": lambda: NOW + timedelta(seconds=1)}, {"gpus": 1}],
+)
+def test_two_runs_of_one_name_have_no_id_in_common(change: dict[str, Any]) -> None:
+    def ids(**changes: Any) -> set[str | None]:
+        gpus = load_gpus(BUILT_IN_SEED)[changes.pop("gpus", 0) :]
+        as_ever = {"seed": 1, "run": "r", "host": "h", "model": "m", "now": lambda: NOW}
+        made = islice(pairs(gpus, **(as_ever | changes)), 10)
+        return {event.event_id for pair in made for event in pair}
+
+    assert ids() == ids()
+    assert not ids() & ids(**change)
 
 
 def test_generated_pairs_keep_the_contract_and_belong_together() -> None:

@@ -8,7 +8,7 @@ import pytest
 from gpu_token_contracts import bounds
 from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.synthetic import synthetic_trace
-from gpu_token_producers.trace import BrokenRow, TraceRow, parse_row, read_trace, trace_id
+from gpu_token_producers.trace import MAX_REQUEST_TOKENS, BrokenRow, TraceRow, parse_row, read_trace, trace_id
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -156,7 +156,7 @@ def test_the_id_follows_the_content_alone(tmp_path: Path) -> None:
 MOMENT = st.datetimes(
     bounds.EARLIEST_TS.replace(tzinfo=None), bounds.LATEST_TS.replace(tzinfo=None) - timedelta(seconds=1)
 )
-COUNT = st.integers(0, bounds.MAX_TOKENS)
+COUNT = st.integers(0, MAX_REQUEST_TOKENS)
 
 
 @given(MOMENT, COUNT, COUNT)
@@ -177,7 +177,7 @@ def test_any_line_is_a_row_or_a_sentence(line: bytes) -> None:
         assert "\n" not in said
     else:
         assert row.ts.tzinfo is not None
-        assert 0 <= row.prompt_tokens <= bounds.MAX_TOKENS
+        assert 0 <= row.prompt_tokens <= MAX_REQUEST_TOKENS
 
 
 @given(st.lists(st.binary(max_size=40).filter(lambda line: line.strip(b"\r\n") and b"\n" not in line)))

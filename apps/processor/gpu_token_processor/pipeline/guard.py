@@ -3,6 +3,8 @@
 from collections import deque
 from collections.abc import Collection
 
+from gpu_token_contracts import Reason
+
 from gpu_token_processor.pipeline.batch import Batch
 
 _REMEDY = "mend the producer or this processor's version, then restart it; nothing was skipped."
@@ -48,14 +50,19 @@ class DeadLetterGuard:
 
 
 def _outcomes(batch: Batch) -> dict[str, list[tuple[bool, int]]]:
-    """For each topic, runs of (refused, count) in the order of arrival within each partition."""
-    if not batch.refusals:
+    """For each topic, runs of (refused, count) in the order of arrival within each partition.
+
+    Conflicts are left out. Such an event is sound, and only its id is taken; nothing that is mended
+    later changes that. A file that was changed and is replayed would stop the processor at every start.
+    """
+    refusals = [refusal for refusal in batch.refusals if refusal.reason != Reason.CONFLICT]
+    if not refusals:
         accepted: dict[str, list[tuple[bool, int]]] = {}
         for writes in batch.writes.values():
             if writes.documents:
                 accepted[writes.documents[0]["source"]["topic"]] = [(False, len(writes.documents))]
         return accepted
-    marked = [(refusal.record, True) for refusal in batch.refusals]
+    marked = [(refusal.record, True) for refusal in refusals]
     for writes in batch.writes.values():
         marked += [(record, False) for record in writes.records]
     marked.sort(key=lambda entry: (entry[0].topic(), entry[0].partition(), entry[0].offset()))

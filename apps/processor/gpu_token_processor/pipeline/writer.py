@@ -122,6 +122,7 @@ class Writer:
                 batch.refusals += stored.refusals
                 self._metrics.stored.labels(collection).inc(stored.stored)
                 self._metrics.duplicates.labels(collection).inc(stored.duplicates)
+                self._metrics.conflicting.labels(collection).inc(stored.conflicts)
         self._observe_delays(batch)
         self._guard.check(batch)
         if batch.resent:

@@ -55,5 +55,9 @@ class EventStore(Protocol):
         ...
 
     def put_latest(self, metrics: Sequence[Document]) -> None:
-        """Keep each as its GPU's latest reading, unless a later one is stored. Raises StoreUnavailable."""
+        """Keep each as its GPU's latest reading, unless a later one is stored. Raises StoreUnavailable.
+
+        Later is by time in milliseconds, then by `event_id`, of which an absent one is the least: what
+        is kept does not depend on the order of arrival.
+        """
         ...

@@ -63,7 +63,7 @@ class MongoEventStore:
         updates = [
             {
                 # If a later reading is stored nothing matches: the upsert hits its _id and changes nothing.
-                "q": {"_id": metric["gpu_id"], "ts": {"$lt": metric["ts"]}},
+                "q": {"_id": metric["gpu_id"], "$or": _earlier_than(metric)},
                 "u": {**metric, "_id": metric["gpu_id"]},
                 "upsert": True,
             }
@@ -83,6 +83,16 @@ class MongoEventStore:
                 "write_concern", f"code {concern.get('code')}: {concern.get('errmsg', '')}"
             )
         return reply
+
+
+def _earlier_than(metric: Document) -> list[dict[str, Any]]:
+    """Filters of the readings that `documents.reading_order` puts before this one."""
+    ts = metric["ts"]
+    earlier: list[dict[str, Any]] = [{"ts": {"$lt": ts}}]
+    if event_id := metric.get("event_id"):
+        # A comparison finds no absent field; None does.
+        earlier += [{"ts": ts, "event_id": {"$lt": event_id}}, {"ts": ts, "event_id": None}]
+    return earlier
 
 
 def _require_done(kind: str, reply: dict[str, Any], but: int | None = None) -> None:
