@@ -81,7 +81,8 @@ class Maker:
     def case(self) -> Case:
         catalog = self.catalog() if self.rng.random() < 0.8 else {}
         events = [
-            self.reading() if self.rng.random() < 0.5 else self.usage() for _ in range(self.rng.randint(1, 20))
+            self.reading() if self.rng.random() < 0.5 else self.usage()
+            for _ in range(self.rng.randint(1, 20))
         ]
         for number, event in enumerate(events):
             if self.rng.random() < 0.3:
@@ -145,7 +146,9 @@ class Maker:
             catalog["aliases"] = {"NVIDIA H100 80GB": "H100"}
         return catalog
 
-    def dated(self, row: Callable[[], dict[str, Any]], names: tuple[str, str] = VALID) -> list[dict[str, Any]]:
+    def dated(
+        self, row: Callable[[], dict[str, Any]], names: tuple[str, str] = VALID
+    ) -> list[dict[str, Any]]:
         """Rows of one thing, one after the other, with open ends or without, and perhaps with time between."""
         rng = self.rng
         bounds = sorted({self.coarse_moment() for _ in range(rng.choice((0, 0, 1, 2, 3)))})
@@ -154,7 +157,9 @@ class Maker:
         for since, until in pairwise(edges):
             if rng.random() < 0.2 and len(edges) > 2:
                 continue
-            times = {name: written(edge, rng) for name, edge in zip(names, (since, until), strict=True) if edge}
+            times = {
+                name: written(edge, rng) for name, edge in zip(names, (since, until), strict=True) if edge
+            }
             rows.append(row() | times)
         return rows
 
@@ -212,7 +217,9 @@ class Maker:
             rows += self.dated(lambda selector=selector: {"selector": selector} | self.price())
         for market in rng.sample(MARKETS, rng.choice((0, 1, 2))):
             for zone in rng.sample((None, "z1"), rng.randint(1, 2)):
-                row = {"selector": {"instance_type": "p5"}, "market": market} | ({"zone": zone} if zone else {})
+                row = {"selector": {"instance_type": "p5"}, "market": market} | (
+                    {"zone": zone} if zone else {}
+                )
                 rows += self.dated(lambda row=row: row | self.price())
         return rows
 
@@ -284,15 +291,26 @@ class Maker:
             **some(rng, 0.3, cached_prompt_tokens=rng.randint(0, prompt)),
             **some(rng, 0.2, reasoning_tokens=rng.randint(0, completion)),
             **some(rng, 0.2, requests=rng.choice((0, 1, 5))),
-            **some(rng, 0.3, interval_seconds=rng.choice((0.001, 1, 60, 3600, 7200.5, rng.random() * 9000 + 0.001))),
-            **some(rng, self.timed, prefill_seconds=rng.choice((0, 0.5, 1.25)), decode_seconds=rng.choice((0, 3, 0.1))),
+            **some(
+                rng,
+                0.3,
+                interval_seconds=rng.choice((0.001, 1, 60, 3600, 7200.5, rng.random() * 9000 + 0.001)),
+            ),
+            **some(
+                rng,
+                self.timed,
+                prefill_seconds=rng.choice((0, 0.5, 1.25)),
+                decode_seconds=rng.choice((0, 3, 0.1)),
+            ),
             **some(rng, self.gateway, measured_by="gateway"),
             **self.target(),
             **self.owner(),
         }
         if event.get("measured_by") is None and rng.random() < 0.2:
             event["measured_by"] = "engine"
-        return with_nulls(rng, event, ("host", "gpu_uuid", "requests", "cached_prompt_tokens", "prefill_seconds"))
+        return with_nulls(
+            rng, event, ("host", "gpu_uuid", "requests", "cached_prompt_tokens", "prefill_seconds")
+        )
 
     def target(self) -> dict[str, Any]:
         """How the event names what served it; all ways at random, also wrong ones."""

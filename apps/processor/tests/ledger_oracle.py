@@ -9,8 +9,9 @@ for its last reading. Where the rules leave a choice, these are the choices:
 - `interval_seconds` is rounded to microseconds; an event whose interval rounds to 0 lies at its `ts`.
 - Rules 3 and 4 go on to the next rule if no deployment lists the endpoint or model; rules 1 and 2 never do.
 - Roles are looked at once units without covered time are dropped.
-- Requests are shared like completion tokens, reasoning and decode time as well; prefill time like prompt tokens.
+- Requests and decode time are shared like completion tokens, prefill time like prompt tokens.
 - "Has tokens" is asked of the amounts in the cell, not of the whole event.
+- A gateway reports cached tokens if its amounts of the cell have some.
 - A row costs null if all its tokens are unpriced and no cost fell to it. (A part of an item may have cost without a
   token: a GPU's part of one token is none.)
 - Without engine tokens, gateway events are the amount; requests of engine events count then only if there is no
@@ -18,7 +19,7 @@ for its last reading. Where the rules leave a choice, these are the choices:
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -32,11 +33,14 @@ CLASSES = ("uncached_prompt", "cached_prompt", "completion")
 PROMPT_AMOUNTS = ("uncached_prompt", "cached_prompt", "prefill_us")
 COMPLETION_AMOUNTS = ("completion", "reasoning", "requests", "decode_us")
 AMOUNTS = PROMPT_AMOUNTS + COMPLETION_AMOUNTS
+# Whose tokens, in the order in which keys sort.
 OWNERS = ("team", "tenant", "user", "workload", "api_key_hash", "tags")
 
 Event = dict[str, Any]
 Amounts = dict[str, int]
-Unit = tuple[str, str]  # ("deployment", id) or ("gpu", its text)
+Unit = tuple[str, str]  # ("deployment", id), ("gpu", its text) or ("none", the deployment that was asked for)
+Owner = tuple[Any, ...]  # The values of OWNERS; tags as a tuple of pairs
+Key = tuple[str, Owner]  # A model, and whose
 Gpu = tuple[Any, ...]
 
 
@@ -107,14 +111,9 @@ class Book:
     def at(self, kind: str, moment: int) -> list[dict[str, Any]]:
         return [row for since, until, row in self.rows[kind] if since <= moment < until]
 
-    def bounds(self, kinds: Iterable[str], wanted: Callable[[dict[str, Any]], bool] = bool) -> set[int]:
-        return {
-            moment
-            for kind in kinds
-            for *times, row in self.rows[kind]
-            if wanted(row)
-            for moment in times
-        }
+    def bounds(self) -> set[int]:
+        """Every moment at which any row begins or ends."""
+        return {moment for rows in self.rows.values() for *times, _ in rows for moment in times}
 
     def name(self, name: str | None) -> str | None:
         return self.aliases.get(name, name) if name is not None else None
@@ -264,7 +263,9 @@ def covered_pieces(book: Book, gpus: dict[Gpu, list[Event]], cuts: set[int], gap
     starts = [start for readings in timed.values() for start, _ in readings]
     first, last = min(cuts), max(cuts)
     moments = sorted(
-        moment for moment in cuts.union(starts, (start + gap_us for start in starts)) if first <= moment <= last
+        moment
+        for moment in cuts.union(starts, (start + gap_us for start in starts))
+        if first <= moment <= last
     )
     pieces = []
     for start, end in pairwise(moments):
@@ -312,38 +313,28 @@ def gaps_us(gpus: dict[Gpu, list[Event]], start: int, end: int, gap_us: int) -> 
     total = 0
     for readings in gpus.values():
         seen = [moment for moment in (order(one)[0] for one in readings) if start - gap_us <= moment < end]
-        total += sum(max(0, min(after, end) - max(before + gap_us, start)) for before, after in pairwise(seen))
+        total += sum(
+            max(0, min(after, end) - max(before + gap_us, start)) for before, after in pairwise(seen)
+        )
     return total
 
 
 # --- Leases
 
 
-def unreported(book: Book, pieces: list[Piece], start: int, end: int) -> dict[int, tuple[int, int]]:
-    """By cell: leased time (us) that no GPU covers, and its pico-USD."""
+def unreported(book: Book, pieces: list[Piece], cuts: set[int]) -> dict[int, tuple[int, int]]:
+    """By cell: leased time (us) that no GPU covers, and its pico-USD, rounded once a lease, price and cell."""
+    sums: dict[tuple[int, int, Fraction], int] = defaultdict(int)
+    for first, last in pairwise(sorted(cuts)):
+        for number, (since, until, lease) in enumerate(book.rows["leases"]):
+            if since <= first < until:
+                silent_us, price = silent(book, lease, pieces, first, last)
+                sums[first // HOUR_US, number, price] += silent_us
     found: dict[int, tuple[int, int]] = defaultdict(lambda: (0, 0))
-    for since, until, lease in book.rows["leases"]:
-        since, until = max(since, start), min(until, end)
-        cuts = {since, until, *range(-(-since // HOUR_US) * HOUR_US, until, HOUR_US)}
-        cuts |= book.bounds(("prices", "gpus"), lambda row, lease=lease: concerns(book, row, lease))
-        for first, last in pairwise(sorted(cut for cut in cuts if since <= cut <= until)):
-            silent_us, price = silent(book, lease, pieces, first, last)
-            before = found[first // HOUR_US]
-            found[first // HOUR_US] = (before[0] + silent_us, before[1] + pico(silent_us, price))
+    for (cell, _, price), silent_us in sums.items():
+        before = found[cell]
+        found[cell] = (before[0] + silent_us, before[1] + pico(silent_us, price))
     return found
-
-
-def concerns(book: Book, row: dict[str, Any], lease: dict[str, Any]) -> bool:
-    """Whether a price or a GPU of the catalog has to do with a lease."""
-    gpus = leased_gpus([one for _, _, one in book.rows["gpus"]], lease)
-    if "selector" not in row:
-        return row in gpus
-    (field, value), *_ = row["selector"].items()
-    lease_values = [lease["selector"].get(field), lease.get(field) if field == "instance_type" else None]
-    of_gpus = [one.get("name" if field == "gpu_name" else field) for one in gpus]
-    if field == "gpu_name":
-        return book.name(value) in [book.name(one) for one in of_gpus]
-    return value in lease_values + of_gpus
 
 
 def leased_gpus(rows: list[dict[str, Any]], lease: dict[str, Any]) -> list[dict[str, Any]]:
@@ -352,7 +343,9 @@ def leased_gpus(rows: list[dict[str, Any]], lease: dict[str, Any]) -> list[dict[
     return sorted((row for row in rows if row.get(field) == value), key=lambda row: row.get("uuid") or "")
 
 
-def silent(book: Book, lease: dict[str, Any], pieces: list[Piece], first: int, last: int) -> tuple[int, Fraction]:
+def silent(
+    book: Book, lease: dict[str, Any], pieces: list[Piece], first: int, last: int
+) -> tuple[int, Fraction]:
     """Silent time (us) of a lease in a piece of time, and its price per GPU hour."""
     uuid, host = lease["selector"].get("uuid"), lease["selector"].get("host")
     rows = leased_gpus(book.at("gpus", first), lease)
@@ -373,14 +366,34 @@ def silent(book: Book, lease: dict[str, Any], pieces: list[Piece], first: int, l
 
 
 class Item(NamedTuple):
-    """What one usage event brings to one unit in one cell."""
+    """Amounts of one kind, model and owner, in one cell or one unit of it."""
 
-    event: Event
+    gateway: bool
+    model: str
+    owner: Owner
     amounts: Amounts
+    # Whether some prompt (completion) tokens came without their time.
+    lacks_prefill: bool
+    lacks_decode: bool
+
+    @property
+    def prompt(self) -> int:
+        return self.amounts["uncached_prompt"] + self.amounts["cached_prompt"]
+
+    @property
+    def completion(self) -> int:
+        return self.amounts["completion"]
 
     @property
     def tokens(self) -> int:
-        return sum(self.amounts[name] for name in CLASSES)
+        return self.prompt + self.completion
+
+
+class Shares(NamedTuple):
+    """The units that an event names, each with its weight."""
+
+    prompt: tuple[tuple[Unit, int], ...]
+    completion: tuple[tuple[Unit, int], ...]
 
 
 def whole_amounts(event: Event) -> Amounts:
@@ -429,6 +442,21 @@ class Hour:
         for piece in pieces:
             self.units[piece.unit] += piece.us
 
+    def shares(self, event: Event) -> Shares:
+        """Where the event's amounts belong: units by weight (us), or one that stands for none."""
+        weights, rows = self.found(event)
+        units = sorted(weights.items())
+        if not units:
+            nothing = (("none", event.get("deployment") or ""), 1)
+            return Shares((nothing,), (nothing,))
+        roles = {("deployment", str(row["id"])): row.get("role") or "serve" for row in rows}
+        if not {"prefill", "decode"} <= {roles.get(unit) for unit, _ in units}:
+            return Shares(tuple(units), tuple(units))
+        return Shares(
+            tuple(one for one in units if roles[one[0]] != "decode"),
+            tuple(one for one in units if roles[one[0]] != "prefill"),
+        )
+
     def found(self, event: Event) -> tuple[dict[Unit, int], list[dict[str, Any]]]:
         """Units with covered time, each with its weight (us), and the deployments that were asked for."""
         moment = us(event["ts"]) - (1 if interval_of(event) else 0)
@@ -464,43 +492,48 @@ class Hour:
         return weights
 
 
-def divided(item: Item, hour: Hour, anonymous: dict[tuple[Unit, str, bool], int]) -> dict[Unit, Item]:
-    """An event's amounts among the units that it names."""
-    weights, rows = hour.found(item.event)
-    units = sorted(weights, key=lambda unit: (unit[1], unit))
-    roles = {("deployment", str(row["id"])): row.get("role") or "serve" for row in rows}
-    apart = {"prefill", "decode"} <= {roles.get(unit) for unit in units}
-    parts = {unit: dict.fromkeys(AMOUNTS, 0) for unit in units}
-    for names, excluded in ((PROMPT_AMOUNTS, "decode"), (COMPLETION_AMOUNTS, "prefill")):
-        fitting = [unit for unit in units if not apart or roles[unit] != excluded]
-        known = [anonymous[unit, item.event["model"], names is PROMPT_AMOUNTS] for unit in fitting]
-        if not (is_gateway(item.event) and sum(known)):
-            known = [weights[unit] for unit in fitting]
-        for name in names:
-            for unit, part in zip(fitting, shares(item.amounts[name], known), strict=True):
-                parts[unit][name] = part
-    return {unit: Item(item.event, amounts) for unit, amounts in parts.items()}
-
-
-def is_gateway(event: Event) -> bool:
-    return event.get("measured_by") == "gateway"
-
-
-def owner(event: Event) -> tuple[Any, ...]:
-    """Whose an event is; all None if it does not say."""
-    return tuple(
-        (tuple(sorted(event["tags"].items())) or None if event.get("tags") else None)
-        if name == "tags"
-        else event.get(name)
-        for name in OWNERS
+def added(items: Sequence[Item]) -> Item:
+    """Items of one kind, model and owner as one."""
+    return items[0]._replace(
+        amounts={name: sum(item.amounts[name] for item in items) for name in AMOUNTS},
+        lacks_prefill=any(item.lacks_prefill for item in items),
+        lacks_decode=any(item.lacks_decode for item in items),
     )
 
 
-NOBODY = (None,) * len(OWNERS)
+def divided(item: Item, among: Shares, engine: dict[Unit, list[Item]]) -> dict[Unit, Item]:
+    """An item's amounts among its units: a gateway's where the engine counted tokens of no known owner."""
+    parts: dict[Unit, Amounts] = defaultdict(lambda: dict.fromkeys(AMOUNTS, 0))
+    for names, weights in ((PROMPT_AMOUNTS, among.prompt), (COMPLETION_AMOUNTS, among.completion)):
+        units = [unit for unit, _ in weights]
+        known = [
+            sum(
+                one.prompt if names is PROMPT_AMOUNTS else one.completion
+                for one in engine[unit]
+                if one.owner == NOBODY and one.model == item.model
+            )
+            for unit in units
+        ]
+        if not item.gateway or not sum(known):
+            known = [weight for _, weight in weights]
+        for name in names:
+            for unit, part in zip(units, shares(item.amounts[name], known), strict=True):
+                parts[unit][name] = part
+    return {unit: item._replace(amounts=amounts) for unit, amounts in parts.items()}
 
 
-def owner_order(key: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple((one is not None, one or "") if name != "tags" else (one or ()) for name, one in zip(OWNERS, key, strict=True))
+def owner(event: Event) -> Owner:
+    """Whose an event is; NOBODY if it does not say."""
+    tags = tuple(sorted((event.get("tags") or {}).items()))
+    return (*(event.get(name) for name in OWNERS[:-1]), tags)
+
+
+NOBODY: Owner = (None, None, None, None, None, ())
+
+
+def owner_order(key: Owner) -> tuple[Any, ...]:
+    """None before any text."""
+    return (*((one is not None, one or "") for one in key[:-1]), key[-1])
 
 
 # --- A unit in a cell
@@ -509,73 +542,70 @@ def owner_order(key: tuple[Any, ...]) -> tuple[Any, ...]:
 class Settled(NamedTuple):
     """What a unit served in a cell: amounts and costs by model and owner."""
 
-    amounts: dict[tuple[str, tuple[Any, ...]], Amounts]
-    costs: dict[tuple[str, tuple[Any, ...]], dict[str, int]]
+    amounts: dict[Key, Amounts]
+    costs: dict[Key, dict[str, int]]
     idle_pico: int
     unattributed: int
     unmatched: int
 
 
 def settled(items: list[Item], cost_pico: int, weights: dict[str, Fraction]) -> Settled:
-    engine = [item for item in items if not is_gateway(item.event)]
-    gateway = [item for item in items if is_gateway(item.event)]
-    amounts: dict[tuple[str, tuple[Any, ...]], Amounts] = defaultdict(lambda: dict.fromkeys(AMOUNTS, 0))
+    engine = [item for item in items if not item.gateway]
+    gateway = [item for item in items if item.gateway]
+    amounts: dict[Key, Amounts] = defaultdict(lambda: dict.fromkeys(AMOUNTS, 0))
     unattributed = unmatched = 0
-    if sum(item.tokens for item in engine):
+    if any(item.tokens for item in engine):
         givers = engine
-        anonymous = [item for item in engine if owner(item.event) == NOBODY]
-        models = {item.event["model"] for item in engine if item.tokens}
-        witnesses = defaultdict(list)
+        anonymous = [item for item in engine if item.owner == NOBODY]
+        models = {item.model for item in engine if item.tokens}
+        witnesses: dict[str, list[Item]] = defaultdict(list)
         for item in gateway:
-            if item.event["model"] in models:
-                witnesses[item.event["model"]].append(item)
+            if item.model in models:
+                witnesses[item.model].append(item)
             elif len(models) == 1:
                 witnesses[min(models)].append(item)
             else:
                 unmatched += item.tokens
-        add(amounts, [item for item in engine if item not in anonymous])
-        for model in {item.event["model"] for item in anonymous}:
-            own = [item for item in anonymous if item.event["model"] == model]
-            unattributed += attribute(amounts, model, own, witnesses[model])
+        add(amounts, [item for item in engine if item.owner != NOBODY])
+        for model in {item.model for item in anonymous}:
+            own = [item for item in anonymous if item.model == model]
+            left = attribute(amounts, model, own, witnesses[model])
+            unattributed += left if witnesses[model] else 0
     else:
         givers = gateway or engine
         add(amounts, givers)
     entries = weighed(amounts, class_weights(givers, amounts, weights))
-    costs: dict[tuple[str, tuple[Any, ...]], dict[str, int]] = defaultdict(lambda: dict.fromkeys(CLASSES, 0))
-    parts = shares(cost_pico, [weight for *_, weight in entries])
-    for (model, name, key, _), part in zip(entries, parts, strict=True):
-        costs[model, key][name] = part
+    costs: dict[Key, dict[str, int]] = defaultdict(lambda: dict.fromkeys(CLASSES, 0))
+    for (key, name, _), part in zip(entries, shares(cost_pico, [one[2] for one in entries]), strict=True):
+        costs[key][name] = part
     return Settled(amounts, costs, 0 if entries else cost_pico, unattributed, unmatched)
 
 
-def add(amounts: dict[tuple[str, tuple[Any, ...]], Amounts], items: Iterable[Item]) -> None:
+def add(amounts: dict[Key, Amounts], items: Iterable[Item]) -> None:
     for item in items:
         for name, amount in item.amounts.items():
-            amounts[item.event["model"], owner(item.event)][name] += amount
+            amounts[item.model, item.owner][name] += amount
 
 
-def attribute(
-    amounts: dict[tuple[str, tuple[Any, ...]], Amounts],
-    model: str,
-    engine: list[Item],
-    gateway: list[Item],
-) -> int:
-    """Give anonymous engine amounts of a model to the gateway's owners; the tokens that are left over."""
-    given: dict[tuple[Any, ...], Amounts] = defaultdict(lambda: dict.fromkeys(AMOUNTS, 0))
+def attribute(amounts: dict[Key, Amounts], model: str, engine: list[Item], gateway: list[Item]) -> int:
+    """Give a model's engine amounts of no known owner to the gateway's owners; the tokens that are left over."""
+    given: dict[Owner, Amounts] = defaultdict(lambda: dict.fromkeys(AMOUNTS, 0))
     for item in gateway:
         for name, amount in item.amounts.items():
-            given[owner(item.event)][name] += amount
+            given[item.owner][name] += amount
     owners = sorted(given, key=owner_order)
-    total = {name: sum(item.amounts[name] for item in engine) for name in AMOUNTS}
+    total = added(engine).amounts
     cached_known = any(item.amounts["cached_prompt"] for item in gateway)
     left = 0
     for name in ("uncached_prompt", "cached_prompt", "completion", "reasoning", "requests"):
-        names, measured = [name], total[name]
+        measured_by = [name]
         if name in PROMPT_AMOUNTS and not cached_known:
-            names = ["uncached_prompt", "cached_prompt"]
-            measured = total["uncached_prompt"] + total["cached_prompt"]
-        says = [sum(given[key][one] for one in names) for key in owners]
-        parts = shares(total[name], says, max(measured, sum(says)))
+            measured_by = ["uncached_prompt", "cached_prompt"]
+        elif name == "reasoning":
+            measured_by = ["completion"]
+        says = [sum(given[key][one] for one in measured_by) for key in owners]
+        whole = max(sum(total[one] for one in measured_by), sum(says))
+        parts = shares(total[name], says, whole)
         for key, part in zip(owners, parts, strict=True):
             amounts[model, key][name] += part
         rest = total[name] - sum(parts)
@@ -584,61 +614,61 @@ def attribute(
     return left
 
 
-def class_weights(
-    givers: list[Item],
-    amounts: dict[tuple[str, tuple[Any, ...]], Amounts],
-    weights: dict[str, Fraction],
-) -> dict[tuple[str, str], Fraction]:
-    """What each class of each model weighs."""
+def tokens_of(amounts: dict[Key, Amounts]) -> dict[tuple[str, str], int]:
+    """Tokens by model and class."""
     tokens: dict[tuple[str, str], int] = defaultdict(int)
     for (model, _), own in amounts.items():
         for name in CLASSES:
             tokens[model, name] += own[name]
-    by_weight = {key: weights[key[1]] * count for key, count in tokens.items()}
-    timed = all(
-        (not prompt_of(item) or item.event.get("prefill_seconds") is not None)
-        and (not item.amounts["completion"] or item.event.get("decode_seconds") is not None)
-        for item in givers
+    return tokens
+
+
+def class_weights(
+    givers: list[Item], amounts: dict[Key, Amounts], weights: dict[str, Fraction]
+) -> dict[tuple[str, str], Fraction]:
+    """What each class of each model weighs."""
+    tokens = tokens_of(amounts)
+    chosen = {key: weights[key[1]] * count for key, count in tokens.items()}
+    timed = not any(
+        (one.prompt and one.lacks_prefill) or (one.completion and one.lacks_decode) for one in givers
     )
-    if timed and sum(item.amounts["prefill_us"] + item.amounts["decode_us"] for item in givers):
-        weighed_by = {}
-        for model in {model for model, _ in tokens}:
-            own = [item.amounts for item in givers if item.event["model"] == model]
-            names = ("uncached_prompt", "cached_prompt")
-            parts = [by_weight[model, name] for name in names]
-            if not sum(parts):
-                parts = [Fraction(tokens[model, name]) for name in names]
-            for name, part in zip(names, parts, strict=True):
-                prefill_us = sum(one["prefill_us"] for one in own)
-                weighed_by[model, name] = prefill_us * part / sum(parts) if part else Fraction(0)
-            decode_us = sum(one["decode_us"] for one in own) if tokens[model, "completion"] else 0
-            weighed_by[model, "completion"] = Fraction(decode_us)
-    else:
-        weighed_by = by_weight
-    if not sum(weighed_by.values()):
-        weighed_by = {key: Fraction(count) for key, count in tokens.items()}
-    return weighed_by
+    if timed and any(one.amounts["prefill_us"] + one.amounts["decode_us"] for one in givers):
+        chosen = by_time(givers, tokens, chosen)
+    if not sum(chosen.values()):
+        chosen = {key: Fraction(count) for key, count in tokens.items()}
+    return chosen
 
 
-def prompt_of(item: Item) -> int:
-    return item.amounts["uncached_prompt"] + item.amounts["cached_prompt"]
+def by_time(
+    givers: list[Item], tokens: dict[tuple[str, str], int], by_weight: dict[tuple[str, str], Fraction]
+) -> dict[tuple[str, str], Fraction]:
+    """The time of each class of each model (us)."""
+    times = {}
+    for model in {model for model, _ in tokens}:
+        own = [item.amounts for item in givers if item.model == model]
+        prefill_us, decode_us = (sum(one[name] for one in own) for name in ("prefill_us", "decode_us"))
+        prompt = [(model, "uncached_prompt"), (model, "cached_prompt")]
+        parts = [by_weight[key] for key in prompt]
+        if not sum(parts):
+            parts = [Fraction(tokens[key]) for key in prompt]
+        for key, part in zip(prompt, parts, strict=True):
+            times[key] = prefill_us * part / sum(parts) if part else Fraction(0)
+        times[model, "completion"] = Fraction(decode_us if tokens[model, "completion"] else 0)
+    return times
 
 
 def weighed(
-    amounts: dict[tuple[str, tuple[Any, ...]], Amounts], by_class: dict[tuple[str, str], Fraction]
-) -> list[tuple[str, str, tuple[Any, ...], Fraction]]:
-    """Each model, class and owner with tokens, and its weight, in the order of division."""
-    tokens: dict[tuple[str, str], int] = defaultdict(int)
-    for (model, _), own in amounts.items():
-        for name in CLASSES:
-            tokens[model, name] += own[name]
+    amounts: dict[Key, Amounts], by_class: dict[tuple[str, str], Fraction]
+) -> list[tuple[Key, str, Fraction]]:
+    """Each model, owner and class with tokens, and its weight, in the order of division."""
+    tokens = tokens_of(amounts)
     entries = [
-        (model, name, key, by_class[model, name] * own[name] / tokens[model, name])
+        ((model, key), name, by_class[model, name] * own[name] / tokens[model, name])
         for (model, key), own in amounts.items()
         for name in CLASSES
         if own[name]
     ]
-    return sorted(entries, key=lambda one: (one[0], CLASSES.index(one[1]), owner_order(one[2])))
+    return sorted(entries, key=lambda one: (one[0][0], CLASSES.index(one[1]), owner_order(one[0][1])))
 
 
 # --- The answer
@@ -671,24 +701,32 @@ def oracle(
     book = Book(catalog, default_price)
     usages, gpus = sorted_out(events, book)
     hours = range(-(-start_us // HOUR_US) * HOUR_US, end_us, HOUR_US)
-    inner = book.bounds(book.rows)
+    inner = book.bounds()
     cuts = {start_us, end_us, *hours, *(one for one in inner if start_us < one < end_us)}
     pieces = covered_pieces(book, gpus, cuts, gap_us)
     costs = costs_pico(pieces)
-    silent_by_cell = unreported(book, pieces, start_us, end_us)
+    silent_by_cell = unreported(book, pieces, cuts)
 
     cells: dict[int, Hour] = {}
     for cell in range(start_us // HOUR_US, -(-end_us // HOUR_US)):
         cells[cell] = Hour(book, [piece for piece in pieces if piece.cell == cell])
-    items, rows, counts = assigned(usages, cells, start_us, end_us)
+    items = {}
+    counts = dict.fromkeys(("engine", "gateway", "unattributed", "unpriced", "unmatched"), 0)
+    for cell, hour in cells.items():
+        for unit, own in assigned(usages, cell, hour, start_us, end_us).items():
+            items[cell, unit] = own
+            for item in own:
+                counts["gateway" if item.gateway else "engine"] += item.tokens
     idle = {"fleet": 0, "loaded": 0, "unreported": 0}
+    rows: list[Row] = []
     for cell, unit in costs.keys() | items.keys():
-        own = costs[cell, unit]
-        done = settled(items.get((cell, unit), []), sum(own.values()), hour_weights(book, cell))
+        spent = costs[cell, unit]
+        done = settled(items.get((cell, unit), []), sum(spent.values()), hour_weights(book, cell))
         idle["loaded" if unit[0] == "deployment" else "fleet"] += done.idle_pico
         counts["unattributed"] += done.unattributed
         counts["unmatched"] += done.unmatched
-        rows += unit_rows(cell, unit, done, own, cells[cell], group_by)
+        rows += unit_rows(cell, unit, done, spent, cells[cell], group_by)
+    counts["unpriced"] = sum(row.unpriced for row in rows)
     leased = basis == "leased"
     unreported_us = sum(one[0] for one in silent_by_cell.values())
     covered_us = sum(piece.us for piece in pieces)
@@ -727,30 +765,30 @@ def sorted_out(events: list[Event], book: Book) -> tuple[list[Event], dict[Gpu, 
     return usages, {gpu: sorted(readings, key=order) for gpu, readings in gpus.items()}
 
 
-def assigned(
-    usages: list[Event], cells: dict[int, Hour], start: int, end: int
-) -> tuple[dict[tuple[int, Unit], list[Item]], list[Row], dict[str, int]]:
-    """Items by cell and unit; rows for what finds no unit; and how many tokens each kind of event has."""
-    counts = dict.fromkeys(("engine", "gateway", "unattributed", "unpriced", "unmatched"), 0)
-    items: dict[tuple[int, Unit], list[Item]] = defaultdict(list)
-    rows = []
-    anonymous: dict[int, dict[tuple[Unit, str, bool], int]] = defaultdict(lambda: defaultdict(int))
+def assigned(usages: list[Event], cell: int, hour: Hour, start: int, end: int) -> dict[Unit, list[Item]]:
+    """The items of each unit in a cell. What names the same units and is alike is added up before it is divided."""
+    alike: dict[tuple[Any, ...], list[Item]] = defaultdict(list)
+    for event in usages:
+        amounts = by_cell(event, start, end).get(cell)
+        if amounts is None:
+            continue
+        item = Item(
+            event.get("measured_by") == "gateway", event["model"], owner(event), amounts, False, False
+        )
+        item = item._replace(
+            lacks_prefill=item.prompt > 0 and event.get("prefill_seconds") is None,
+            lacks_decode=item.completion > 0 and event.get("decode_seconds") is None,
+        )
+        alike[hour.shares(event), item.gateway, item.model, item.owner].append(item)
+    items: dict[Unit, list[Item]] = defaultdict(list)
     # Engine events first: where gateway events belong is read off them.
-    for event in sorted(usages, key=is_gateway):
-        for cell, amounts in by_cell(event, start, end).items():
-            item = Item(event, amounts)
-            counts["gateway" if is_gateway(event) else "engine"] += item.tokens
-            parts = divided(item, cells[cell], anonymous[cell])
-            for unit, part in parts.items():
-                items[cell, unit].append(part)
-                if not is_gateway(event) and owner(event) == NOBODY:
-                    anonymous[cell][unit, event["model"], True] += prompt_of(part)
-                    anonymous[cell][unit, event["model"], False] += part.amounts["completion"]
-            if not parts:
-                counts["unpriced"] += item.tokens
-                named = dimensions(event["model"], owner(event))
-                rows.append(Row(cell, named, amounts, dict.fromkeys(CLASSES, 0), item.tokens))
-    return items, rows, counts
+    for gateway in (False, True):
+        engine = items.copy()
+        for (among, is_gateway, *_), own in alike.items():
+            if is_gateway == gateway:
+                for unit, part in divided(added(own), among, defaultdict(list, engine)).items():
+                    items[unit].append(part)
+    return items
 
 
 def hour_weights(book: Book, cell: int) -> dict[str, Fraction]:
@@ -770,13 +808,14 @@ def unit_rows(
     cell: int, unit: Unit, done: Settled, costs: dict[Gpu, int], hour: Hour, group_by: Sequence[str]
 ) -> list[Row]:
     rows = []
-    deployment = unit[1] if unit[0] == "deployment" else None
+    deployment = unit[1] or None if unit[0] != "gpu" else None
     nothing = dict.fromkeys(CLASSES, 0)
     for (model, key), amounts in done.amounts.items():
         named = dimensions(model, key) | {"deployment": deployment}
         spent = done.costs.get((model, key), nothing)
-        if not {"gpu", "host"} & set(group_by):
-            rows.append(Row(cell, named, amounts, spent, 0))
+        if unit[0] == "none" or not {"gpu", "host"} & set(group_by):
+            tokens = sum(amounts[name] for name in CLASSES)
+            rows.append(Row(cell, named, amounts, spent, tokens if unit[0] == "none" else 0))
             continue
         own = [piece for piece in hour.pieces if piece.unit == unit]
         gpus = sorted({piece.gpu for piece in own}, key=gpu_text)
@@ -784,7 +823,8 @@ def unit_rows(
         amount_parts = {name: shares(amount, times) for name, amount in amounts.items()}
         cost_parts = {name: shares(cost, [costs[gpu] for gpu in gpus]) for name, cost in spent.items()}
         for number, gpu in enumerate(gpus):
-            host = [piece.place[0] for piece in own if piece.gpu == gpu][-1]
+            hosts = {piece.place[0] for piece in hour.pieces if piece.gpu == gpu} - {None}
+            host = min(hosts, default=None)
             rows.append(
                 Row(
                     cell,
