@@ -281,10 +281,8 @@ def _like_engines(cell: Cell, bucket: _Bucket) -> tuple[_Candidates, _Candidates
 
 def _say_whose(cell: Cell, unit: Unit) -> None:
     """Make items of what engine and gateway say of the unit; no token is counted twice."""
-    if not any(amounts.tokens for amounts in unit.by_engine.values()):
-        for item_id, amounts in unit.by_gateway.items():
-            unit.by_engine.setdefault(item_id, Amounts()).add(amounts)
-        unit.by_gateway = {}
+    if unit.by_gateway and not any(amounts.tokens for amounts in unit.by_engine.values()):
+        unit.by_engine, unit.by_gateway = unit.by_gateway, {}
     gateway: dict[str, dict[Whose, Amounts]] = defaultdict(dict)
     models = {item_id.model for item_id, amounts in unit.by_engine.items() if amounts.tokens}
     for (model, whose), amounts in unit.by_gateway.items():
@@ -295,8 +293,10 @@ def _say_whose(cell: Cell, unit: Unit) -> None:
             model = next(iter(models))
         gateway[model].setdefault(whose, Amounts()).add(amounts)
     for item_id, amounts in unit.by_engine.items():
-        if item_id.whose == NOBODY and item_id.model in gateway:
-            cell.unattributed_tokens += _attribute(unit, item_id.model, amounts, gateway[item_id.model])
+        said = gateway.get(item_id.model)
+        if item_id.whose == NOBODY and said:
+            left = _attribute(unit, item_id.model, amounts, said)
+            cell.unattributed_tokens += left if any(part.tokens for part in said.values()) else 0
         else:
             item = unit.items.setdefault(item_id, Item())
             _add(item, amounts.uncached_prompt, amounts.cached_prompt, amounts.completion)

@@ -81,8 +81,12 @@ class Coverage:
         self.conflicts = 0
 
     def add(self, reading: GpuMetric) -> None:
-        """Raises OutOfOrderError if the GPU has a later reading already."""
+        """Readings that cover nothing of the range are left out. Raises OutOfOrderError if the GPU has a later
+        reading already."""
         ts_us = stored_us(reading.ts)
+        if not self._start_us - self._gap_us <= ts_us < self._end_us:
+            # As if it had not been read: the store is not asked for it.
+            return
         described = Seen(
             reading.uuid, reading.host, reading.gpu_index, reading.name, reading.gpu_instance
         )

@@ -12,7 +12,7 @@ Basis = Literal["covered", "leased"]
 
 STEPS: tuple[Step, ...] = ("hour", "day", "month")
 BASES: tuple[Basis, ...] = ("covered", "leased")
-DIMENSIONS = ("model", "deployment", "gpu", "host", "team", "tenant", "user", "workload")
+DIMENSIONS = ("model", "deployment", "gpu", "host", "team", "tenant", "user", "workload", "api_key_hash")
 TAG = "tag:"
 _DIMENSION = f"({'|'.join(DIMENSIONS)}|{TAG}[^,]+)"
 GROUP_BY_PATTERN = f"^{_DIMENSION}(,{_DIMENSION})*$"
