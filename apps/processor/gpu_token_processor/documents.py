@@ -24,11 +24,12 @@ def document(event: GpuMetric | TokenUsage, topic: str, partition: int, offset: 
     stored["source"] = {"topic": topic, "partition": partition, "offset": offset}
     if event.extras:
         _keep_extras(stored, event.extras)
-    if isinstance(event, GpuMetric):
+    # isinstance would take several times as long.
+    if event.__class__ is GpuMetric:
         stored["gpu_id"] = gpu_identity(event)
-    elif event.tags:
+    elif "tags" in stored:
         # In one order: to MongoDB, documents whose fields stand in another order are not equal.
-        stored["tags"] = dict(sorted(event.tags.items()))
+        stored["tags"] = dict(sorted(stored["tags"].items()))
     return stored
 
 
