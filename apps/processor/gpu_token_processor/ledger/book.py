@@ -116,16 +116,15 @@ class Book:
         )
 
     def _deployment_of(self, uuid: str | None, host: str | None, gpu_index: int | None, piece: int) -> str | None:
+        """By uuid; by place only where no deployment lists the uuid."""
         at_us = self._moment(piece)
-        for row in self.catalog.deployments:
-            if not row.holds(at_us):
-                continue
-            for gpu in row.gpus:
-                if gpu.uuid is not None:
-                    if gpu.uuid == uuid:
-                        return row.id
-                elif gpu_index is not None and (gpu.host, gpu.gpu_index) == (host, gpu_index):
-                    return row.id
+        listed = [(gpu, row.id) for row in self.catalog.deployments if row.holds(at_us) for gpu in row.gpus]
+        for gpu, deployment in listed:
+            if gpu.uuid is not None and gpu.uuid == uuid:
+                return deployment
+        for gpu, deployment in listed:
+            if gpu.uuid is None and gpu_index is not None and (gpu.host, gpu.gpu_index) == (host, gpu_index):
+                return deployment
         return None
 
     def _terms(self, seen: Seen, piece: int) -> Terms:
