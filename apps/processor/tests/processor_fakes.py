@@ -13,8 +13,8 @@ from gpu_token_contracts import GpuMetric, TokenUsage, dlq_topic, position, topi
 from gpu_token_processor.documents import Document, reading_order
 from gpu_token_processor.ledger.catalog import Catalog
 from gpu_token_processor.pipeline.batch import Record, Refusal
-from gpu_token_processor.store.contract import DocumentsRefused, InsertOutcome, RefusedDocument
 from gpu_token_processor.selection import Range, Selection
+from gpu_token_processor.store.contract import DocumentsRefused, InsertOutcome, RefusedDocument
 from gpu_token_processor.store.reads import DeadLetterCount, UsageRow
 
 TOPIC_METRIC = "gpu.metrics.v1"
@@ -168,10 +168,13 @@ class FakeSink:
         }
 
 
+EMPTY = Catalog()
+
+
 class FakeReads:
     """Reads over a FakeStore, in plain Python."""
 
-    def __init__(self, store: FakeStore, catalog: Catalog = Catalog()) -> None:
+    def __init__(self, store: FakeStore, catalog: Catalog = EMPTY) -> None:
         self._store = store
         self.declared = catalog
 
@@ -202,9 +205,7 @@ class FakeReads:
         sums: dict[tuple[str, bool], list[int]] = {}
         for event in self._all("token_usage"):
             if _selected(event, during, of):
-                counts = sums.setdefault(
-                    (event["model"], event.get("measured_by") == "gateway"), [0, 0, 0]
-                )
+                counts = sums.setdefault((event["model"], event.get("measured_by") == "gateway"), [0, 0, 0])
                 for at, count in enumerate((1, event["prompt_tokens"], event["completion_tokens"])):
                     counts[at] += count
         return [UsageRow(*key, *counts) for key, counts in sums.items()]

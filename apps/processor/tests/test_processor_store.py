@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from gpu_token_processor.pipeline.decoding import Decoder
 from gpu_token_processor.pipeline.storing import Stored, store_writes
+from gpu_token_processor.selection import Range, Selection
 from gpu_token_processor.store.contract import EventStore
 from gpu_token_processor.store.mongo import MongoEventStore
-from gpu_token_processor.selection import Range, Selection
 from gpu_token_processor.store.reads import MongoReads, Reads, UsageRow
 from processor_fakes import (
     NOW,

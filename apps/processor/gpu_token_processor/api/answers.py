@@ -34,7 +34,6 @@ T = TypeVar("T")
 _RESOLUTION = timedelta(milliseconds=1)
 
 
-
 class Asked(NamedTuple):
     """Bounds as the caller gave them."""
 
@@ -53,6 +52,9 @@ class Shown(NamedTuple):
     group_by: tuple[str, ...] = ("model",)
     basis: Basis = "covered"
     where: tuple[tuple[str, str], ...] = ()
+
+
+_BY_MODEL = Shown()
 
 
 class Answers:
@@ -115,7 +117,7 @@ class Answers:
             **(ledger_fields(self._ledger(window, shown)) if shown else {}),
         )
 
-    def cost(self, asked: Asked, of: Selection, shown: Shown = Shown()) -> CostAnswer:
+    def cost(self, asked: Asked, of: Selection, shown: Shown = _BY_MODEL) -> CostAnswer:
         """What tokens cost over the window; see docs/cost-model.md."""
         window = self._bounded_window(asked)
         return cost_answer(self._ledger(window, shown), window, of, self._price_per_kwh_usd)
@@ -138,7 +140,7 @@ class Answers:
 
     def _ledger(self, window: Window, shown: Shown) -> Ledger:
         book = Book(self._reads.catalog(), exact(self._default_price_usd))
-        empty = window.seconds is None and window.chosen_by == "latest_event" or _is_empty(window)
+        empty = (window.seconds is None and window.chosen_by == "latest_event") or _is_empty(window)
         start = window.end if empty and window.end else window.start
         question = Question(
             start_us=None if start is None else stored_us(start),
@@ -187,8 +189,10 @@ class Answers:
         return Window(start=asked.start, end=asked.end, seconds=seconds, chosen_by="request")
 
     def _bounded_window(self, asked: Asked) -> Window:
-        """Where a bound is missing: the end is the latest event that is not ahead of the clock, the start lies
-        WINDOW_SECONDS before."""
+        """Where a bound is missing: the end is the latest event that is not ahead of the clock.
+
+        The start lies WINDOW_SECONDS before.
+        """
         asked = asked.as_stored()
         end = asked.end
         if end is None:

@@ -158,7 +158,7 @@ def _data_routes(answers: Answers) -> APIRouter:
 
     @router.get("/cost", response_model=CostAnswer)
     def cost(query: Annotated[LedgerParameters, Query()]) -> Response:
-        """What tokens cost, and whose they are: over the window that ends with the latest event, or any range."""
+        """What tokens cost, and whose they are, over the window that ends with the latest event or any range."""
         return cache.get(
             ("cost", *query.model_dump().values()),
             lambda: _exactly(
@@ -171,9 +171,7 @@ def _data_routes(answers: Answers) -> APIRouter:
         """Events and tokens a second: over the window that ends with the latest event, or over any range."""
         return cache.get(
             ("throughput", *query.model_dump().values()),
-            lambda: _exactly(
-                answers.throughput(_asked(query), _selection(query), _perhaps_shown(query))
-            ),
+            lambda: _exactly(answers.throughput(_asked(query), _selection(query), _perhaps_shown(query))),
         )
 
     @router.get("/dead-letters")

@@ -31,13 +31,13 @@ _MILLION = 1_000_000
 _MW_US_PER_KWH = 1_000 * 1_000 * US_PER_HOUR
 
 
-def cost_answer(
-    ledger: Ledger, window: Window, of: Selection, price_per_kwh_usd: float | None
-) -> CostAnswer:
+def cost_answer(ledger: Ledger, window: Window, of: Selection, price_per_kwh_usd: float | None) -> CostAnswer:
     """`of` selects what the fields are about that share the whole range at once."""
     sums = [counted for counted in ledger.sums if _matches(of, counted.seen)]
     tracks = [
-        track for track in ledger.coverage.tracks.values() if track.seen is not None and _matches(of, track.seen)
+        track
+        for track in ledger.coverage.tracks.values()
+        if track.seen is not None and _matches(of, track.seen)
     ]
     usage = ledger.whole_usage(lambda named: _matches(of, named) and of.model in (None, named.model))
     cell = ledger.as_one_cell(sums, usage)
@@ -203,6 +203,4 @@ def _weighted_by_unit(sums: Sequence[Sums]) -> dict[UnitId, Fraction]:
 
 def sum_tokens(models: Sequence[ModelUsage]) -> Tokens:
     """Of all models."""
-    return Tokens(
-        **{name: sum(getattr(model, name) for model in models) for name in Tokens.model_fields}
-    )
+    return Tokens(**{name: sum(getattr(model, name) for model in models) for name in Tokens.model_fields})

@@ -44,7 +44,7 @@ Exact = Annotated[Decimal, WithJsonSchema({"type": "number"})]
 
 
 class ClassTokens(Answer):
-    """Tokens by class. Reasoning is a part of completion; total is the prompt's two classes and completion."""
+    """Tokens by class. Reasoning is a part of completion; total is both prompt classes and completion."""
 
     uncached_prompt: int
     cached_prompt: int

@@ -101,7 +101,8 @@ class LedgerParameters(RangeParameters):
     )
     step: Literal["hour", "day", "month"] | None = Field(None, description="cut the range, in UTC")
     basis: Literal["covered", "leased"] | None = Field(
-        None, description="what counts: time that readings cover (covered), or all that is leased too (leased)"
+        None,
+        description="what counts: time that readings cover (covered), or all that is leased too (leased)",
     )
     model: Model = None
     deployment: Text | None = Field(None, description="only rows of this deployment")

@@ -48,7 +48,10 @@ def _http(_: Request, error: Exception) -> Response:
 def _validation(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = [
-        ProblemError(parameter=str(one["loc"][-1]) if one["loc"][1:] else "query", message=one["msg"].removeprefix("Value error, "))
+        ProblemError(
+            parameter=str(one["loc"][-1]) if one["loc"][1:] else "query",
+            message=one["msg"].removeprefix("Value error, "),
+        )
         for one in error.errors()
     ]
     detail = "; ".join(f"{one.parameter}: {one.message}" for one in errors)

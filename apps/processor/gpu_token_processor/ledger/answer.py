@@ -44,7 +44,9 @@ def ledger_fields(ledger: Ledger) -> dict[str, Any]:
         total.include(row)
     return {
         "rows": [
-            LedgerRow(key=dict(zip(ledger.question.group_by, key, strict=True)), **_amounts(ledger, span, row))
+            LedgerRow(
+                key=dict(zip(ledger.question.group_by, key, strict=True)), **_amounts(ledger, span, row)
+            )
             for (span, key), row in sorted(totals.rows.items(), key=_order)
         ],
         "total": LedgerAmounts(**_amounts(ledger, None, total, idle)),

@@ -7,7 +7,16 @@ from functools import cache
 from itertools import chain
 from typing import NamedTuple
 
-from gpu_token_processor.ledger.catalog import Catalog, Dated, Deployment, Gpu, Lease, Price, Selector, Weights
+from gpu_token_processor.ledger.catalog import (
+    Catalog,
+    Dated,
+    Deployment,
+    Gpu,
+    Lease,
+    Price,
+    Selector,
+    Weights,
+)
 from gpu_token_processor.ledger.catalog_file import gpu_name
 
 # As the API has always called a price that is declared.
@@ -115,7 +124,9 @@ class Book:
             if name in (row.models if kind == "model" else row.endpoints) and row.holds(at_us)
         )
 
-    def _deployment_of(self, uuid: str | None, host: str | None, gpu_index: int | None, piece: int) -> str | None:
+    def _deployment_of(
+        self, uuid: str | None, host: str | None, gpu_index: int | None, piece: int
+    ) -> str | None:
         """By uuid; by place only where no deployment lists the uuid."""
         at_us = self._moment(piece)
         listed = [(gpu, row.id) for row in self.catalog.deployments if row.holds(at_us) for gpu in row.gpus]
@@ -144,9 +155,7 @@ class Book:
         for kind, value in names:
             rows = [row for row in self.catalog.prices if self._is_for(row, kind, value) and row.holds(at_us)]
             if kind == "instance_type" and lease is not None:
-                rows = [
-                    row for row in rows if row.market == lease.market and row.zone in (None, lease.zone)
-                ]
+                rows = [row for row in rows if row.market == lease.market and row.zone in (None, lease.zone)]
             if rows:
                 # A price of the zone comes before one of every zone.
                 best = min(rows, key=lambda row: (row.zone is None, row.zone or "", row.market))

@@ -1,5 +1,7 @@
-"""Shares what GPUs cost in one cell of time among those who used them. A cell is a clock hour, or what lies of
-it in the range; all sharing happens within one."""
+"""Shares what GPUs cost in one cell of time among those who used them.
+
+A cell is a clock hour, or what lies of it in the range; all sharing happens within one.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -224,9 +226,7 @@ def _sorted(found: Mapping[UnitId, int]) -> _Candidates:
     return tuple(sorted((unit, us) for unit, us in found.items() if us > 0))
 
 
-def _put(
-    cell: Cell, bucket: _Bucket, amounts: Amounts, prompt: _Candidates, completion: _Candidates
-) -> None:
+def _put(cell: Cell, bucket: _Bucket, amounts: Amounts, prompt: _Candidates, completion: _Candidates) -> None:
     """Divide the amounts among the units."""
     if len(prompt) > 1 or len(completion) > 1:
         for unit_id, _ in (*prompt, *completion):
@@ -237,9 +237,7 @@ def _put(
         side.setdefault(bucket.item, Amounts()).add(part)
 
 
-def _divided(
-    amounts: Amounts, prompt: _Candidates, completion: _Candidates
-) -> list[tuple[UnitId, Amounts]]:
+def _divided(amounts: Amounts, prompt: _Candidates, completion: _Candidates) -> list[tuple[UnitId, Amounts]]:
     if len(prompt) == 1 and prompt == completion:
         return [(prompt[0][0], amounts)]
     parts: dict[UnitId, Amounts] = defaultdict(Amounts)
@@ -378,9 +376,7 @@ def _weigh(models: Mapping[str, Amounts], weights: Weights) -> tuple[str, dict[s
     of_token = [getattr(weights, name) for name in CLASSES]
 
     def by_tokens(amounts: Amounts) -> list[Fraction]:
-        return [
-            weight * getattr(amounts, name) for weight, name in zip(of_token, CLASSES, strict=True)
-        ]
+        return [weight * getattr(amounts, name) for weight, name in zip(of_token, CLASSES, strict=True)]
 
     def by_time(amounts: Amounts) -> list[Fraction]:
         uncached, cached, _ = by_tokens(amounts)
@@ -398,7 +394,6 @@ def _weigh(models: Mapping[str, Amounts], weights: Weights) -> tuple[str, dict[s
     weighed = {model: by_tokens(amounts) for model, amounts in models.items()}
     if not any(map(any, weighed.values())):
         weighed = {
-            model: [Fraction(getattr(amounts, name)) for name in CLASSES]
-            for model, amounts in models.items()
+            model: [Fraction(getattr(amounts, name)) for name in CLASSES] for model, amounts in models.items()
         }
     return WEIGHTS, weighed

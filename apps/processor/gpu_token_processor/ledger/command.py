@@ -58,9 +58,7 @@ def cost(
         list[Path], typer.Argument(help="Files of events, a JSON object a line; - is standard input.")
     ],
     *,
-    catalog: Annotated[
-        Path | None, typer.Option(help="YAML file of deployments, prices and leases.")
-    ] = None,
+    catalog: Annotated[Path | None, typer.Option(help="YAML file of deployments, prices and leases.")] = None,
     start: Annotated[str | None, typer.Option(help="From this time on. Default: the first event.")] = None,
     end: Annotated[str | None, typer.Option(help="Before this time. Default: after the last event.")] = None,
     step: Annotated[Step | None, typer.Option(help="Cut the range, in UTC.")] = None,
@@ -143,7 +141,7 @@ def _open(path: Path) -> BinaryIO:
     """The file; what comes from a pipe is kept, since it may have to be read twice."""
     if path != _STDIN:
         return path.open("rb")
-    kept = tempfile.TemporaryFile()
+    kept = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     shutil.copyfileobj(sys.stdin.buffer, kept)
     kept.seek(0)
     return kept

@@ -81,15 +81,15 @@ class Coverage:
         self.conflicts = 0
 
     def add(self, reading: GpuMetric) -> None:
-        """Readings that cover nothing of the range are left out. Raises OutOfOrderError if the GPU has a later
-        reading already."""
+        """Readings that cover nothing of the range are left out.
+
+        Raises OutOfOrderError if the GPU has a later reading already.
+        """
         ts_us = stored_us(reading.ts)
         if not self._start_us - self._gap_us <= ts_us < self._end_us:
             # As if it had not been read: the store is not asked for it.
             return
-        described = Seen(
-            reading.uuid, reading.host, reading.gpu_index, reading.name, reading.gpu_instance
-        )
+        described = Seen(reading.uuid, reading.host, reading.gpu_index, reading.name, reading.gpu_instance)
         if reading.uuid is None and self._book.knows_places:
             # The catalogue's uuid of a place may change.
             known = None
@@ -202,7 +202,8 @@ class Coverage:
     def _hold(self, track: GpuTrack, begins_us: int, ends_us: int) -> None:
         """The same, where the time may be cut."""
         last, seen = track.last, track.seen
-        assert last is not None and seen is not None
+        assert last is not None
+        assert seen is not None
         begins_us = max(begins_us, self._start_us)
         ends_us = min(ends_us, self._end_us)
         if begins_us >= ends_us:

@@ -14,6 +14,7 @@ PICO_PER_USD = 10**12
 # Money beyond the digits of a float is counted all the same.
 _DIGITS = Context(prec=15)
 
+
 def stored_us(ts: datetime) -> int:
     """Microseconds since 1970 of an event time, cut to the millisecond, as the store keeps it."""
     # A float holds microseconds of this century exactly enough to round to the right one.

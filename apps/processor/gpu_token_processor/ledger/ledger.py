@@ -7,8 +7,6 @@ from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
-from gpu_token_contracts import GpuMetric, TokenUsage
-
 from gpu_token_processor.ledger.book import DEFAULT_PRICE, Book
 from gpu_token_processor.ledger.cells import Cell, GpuPart, Item, ItemId, Unit, UnitId, share
 from gpu_token_processor.ledger.coverage import Coverage, Sums
@@ -221,7 +219,9 @@ class Ledger:
             for (hour, usd_per_hour), silent in silent_us.items():
                 totals.unreported_us += silent
                 if self.question.basis == "leased":
-                    totals.idle[period(hour, self.question.step)].unreported_pico += pico(silent, usd_per_hour)
+                    totals.idle[period(hour, self.question.step)].unreported_pico += pico(
+                        silent, usd_per_hour
+                    )
 
     @property
     def covered_us(self) -> int:
@@ -270,7 +270,10 @@ def _on_gpus(unit_id: UnitId, unit: Unit, item: Item) -> Iterator[tuple[Place, I
         yield (
             _place(deployment, gpu_id, part),
             Item(
-                [counts[at] for counts in tokens], reasoning[at], requests[at], [costs_[at] for costs_ in costs]
+                [counts[at] for counts in tokens],
+                reasoning[at],
+                requests[at],
+                [costs_[at] for costs_ in costs],
             ),
         )
 
@@ -283,5 +286,5 @@ def _value(name: str, item_id: ItemId, place: Place) -> str | None:
         return value
     if name.startswith(TAG):
         return dict(item_id.whose.tags or ()).get(name.removeprefix(TAG))
-    value = getattr(item_id.whose, name)
-    return value
+    owner: str | None = getattr(item_id.whose, name)
+    return owner

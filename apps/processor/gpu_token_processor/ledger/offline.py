@@ -76,7 +76,7 @@ def _take(ledger: Ledger, events: Iterable[GpuMetric | TokenUsage]) -> None:
 
 def _events(sources: Iterable[Source], progress: Progress) -> Iterator[GpuMetric | TokenUsage]:
     for name, file in sources:
-        read = unreported = 0
+        unreported = 0
         for number, line in enumerate(file, start=1):
             unreported += len(line)
             if not number % _LINES_BETWEEN_REPORTS:

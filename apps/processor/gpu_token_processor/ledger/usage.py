@@ -155,9 +155,7 @@ class Usage:
             hour = begins_us // US_PER_HOUR
             upto_us = min(ends_us, (hour + 1) * US_PER_HOUR)
             before_us, after_us = begins_us - begun_us, upto_us - begun_us
-            part = tuple(
-                amount * after_us // length_us - amount * before_us // length_us for amount in whole
-            )
+            part = tuple(amount * after_us // length_us - amount * before_us // length_us for amount in whole)
             self._put(hour, piece, usage, part, ends=upto_us == ts_us)
             begins_us = upto_us
 

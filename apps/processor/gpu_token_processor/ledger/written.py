@@ -9,7 +9,7 @@ from rich.table import Table
 
 from gpu_token_processor.api.models import IdleCost, LedgerAmounts, LedgerAnswer
 
-_NO_VALUE = "–"
+_NO_VALUE = "-"
 _IDLE = {
     "fleet_idle": ("fleet_usd", "idle: GPUs without tokens"),
     "loaded_idle": ("loaded_usd", "idle: deployments without tokens"),
@@ -23,15 +23,20 @@ def as_csv(answer: LedgerAnswer) -> str:
     dimensions = _dimensions(answer)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["kind", "start", "end", *dimensions, *(f"{name}_tokens" for name in _TOKENS if name != "requests")]
-        + ["requests", "cost_usd", "cost_per_million_tokens_usd"]
-    )
+    counts = [name for name in _TOKENS if name != "requests"]
+    columns = [*(f"{name}_tokens" for name in counts), "requests", "cost_usd", "cost_per_million_tokens_usd"]
+    writer.writerow(["kind", "start", "end", *dimensions, *columns])
     for row in answer.rows:
-        tokens = [getattr(row.tokens, name) for name in _TOKENS if name != "requests"]
+        numbers = [*(getattr(row.tokens, name) for name in counts), row.tokens.requests, row.cost_usd]
         writer.writerow(
-            ["used", _time(row, "start"), _time(row, "end"), *row.key.values(), *tokens]
-            + [row.tokens.requests, row.cost_usd, row.cost_per_million_tokens_usd]
+            [
+                "used",
+                _time(row, "start"),
+                _time(row, "end"),
+                *row.key.values(),
+                *numbers,
+                row.cost_per_million_tokens_usd,
+            ]
         )
     parts: list[tuple[object, IdleCost]] = [(step, step.idle) for step in answer.steps or ()]
     parts = parts or [(answer.total, answer.idle)]
@@ -81,9 +86,7 @@ def _numbers(row: LedgerAmounts) -> list[str]:
         f"{row.tokens.cached_prompt:,}",
         f"{row.tokens.completion:,}",
         _NO_VALUE if row.cost_usd is None else f"{row.cost_usd:,.6f}",
-        _NO_VALUE
-        if row.cost_per_million_tokens_usd is None
-        else f"{row.cost_per_million_tokens_usd:,.6f}",
+        _NO_VALUE if row.cost_per_million_tokens_usd is None else f"{row.cost_per_million_tokens_usd:,.6f}",
     ]
 
 
@@ -91,8 +94,8 @@ def _notes(answer: LedgerAnswer) -> list[str]:
     """What a reader must know of how sure the numbers are."""
     coverage = answer.coverage
     notes = [
-        f"{_time(answer.total, 'start')} to {_time(answer.total, 'end')}: {coverage.covered_seconds:f} GPU seconds "
-        f"covered, {coverage.gap_seconds:f} in gaps, {coverage.unreported_seconds:f} leased and not reported."
+        f"{_time(answer.total, 'start')} to {_time(answer.total, 'end')}: "
+        f"{coverage.covered_seconds:f} GPU seconds covered, {coverage.gap_seconds:f} in gaps, {coverage.unreported_seconds:f} leased and not reported."
     ]
     if coverage.default_price_share:
         notes.append(f"{coverage.default_price_share:.1%} of the covered time is at the default price.")

@@ -99,30 +99,32 @@ class MongoReads:
 
     def __init__(self, client: MongoClient[Document], database: str) -> None:
         self._database: Database[Document] = client[database]
-        # The latest time when last asked; the next search starts there.
-        self._newest: dict[str, datetime | None] = {}
+        # The latest usage when last asked; the next search starts there.
+        self._newest_usage: datetime | None = None
 
     def latest_event_time(self, not_after: datetime) -> datetime | None:
-        """See Reads."""
-        found = (
-            self._newest_in(collection, not_after)
-            for collection in (COLLECTION_GPU_METRICS, COLLECTION_TOKEN_USAGE)
-        )
-        return max((ts for ts in found if ts is not None), default=None)
+        """See Reads.
 
-    def _newest_in(self, collection: str, not_after: datetime) -> datetime | None:
-        """Looks from what is known already, so that no store has to sort all of it."""
-        known = self._newest.get(collection)
-        newest = self._find_newest(collection, known, not_after)
-        if newest is None and known is not None:
+        Looks from what is known already, so that no store has to sort all of it.
+        """
+        newest_metric = self._newest_metric(not_after)
+        times = (newest_metric, self._newest_usage)
+        known = max((ts for ts in times if ts is not None and ts <= not_after), default=None)
+        newest_usage = self._newest_in(COLLECTION_TOKEN_USAGE, known, not_after)
+        if newest_usage is None and known != newest_metric:
             # The event that was remembered has been deleted.
-            newest = self._find_newest(collection, None, not_after)
-        self._newest[collection] = newest
-        return newest
+            newest_usage = self._newest_in(COLLECTION_TOKEN_USAGE, newest_metric, not_after)
+        self._newest_usage = newest_usage
+        return newest_usage if newest_usage is not None else newest_metric
 
-    def _find_newest(
-        self, collection: str, since: datetime | None, not_after: datetime
-    ) -> datetime | None:
+    def _newest_metric(self, not_after: datetime) -> datetime | None:
+        latest = [gpu["ts"] for gpu in self._database[GPU_LATEST].find({}, {"ts": 1})]
+        known = max((ts for ts in latest if ts <= not_after), default=None)
+        if not any(ts > not_after for ts in latest):
+            return known
+        return self._newest_in(COLLECTION_GPU_METRICS, known, not_after)
+
+    def _newest_in(self, collection: str, since: datetime | None, not_after: datetime) -> datetime | None:
         bounds = {"$lte": not_after} | ({"$gte": since} if since is not None else {})
         found = self._database[collection].find({"ts": bounds}, {"_id": 0, "ts": 1})
         return next((event["ts"] for event in found.sort("ts", DESCENDING).limit(1)), None)
@@ -139,8 +141,8 @@ class MongoReads:
         found = events.find(_filter(during), _USAGE_FIELDS).sort("ts")
         later: list[Document] = []
         if during.end is not None:
-            # Intervals that begin in the range and end after it: the usual ones lie close behind it, and the long
-            # ones, which are few, have an index.
+            # Intervals that begin in the range and end after it: the usual ones lie close behind it, and the
+            # long ones, which are few, have an index.
             behind = {"$gte": during.end, "$lt": during.end + _USUAL_INTERVAL}
             usual = {"ts": behind, "interval_seconds": {"$lte": _USUAL_INTERVAL.total_seconds()}}
             long = {
