@@ -94,8 +94,9 @@ def _notes(answer: LedgerAnswer) -> list[str]:
     """What a reader must know of how sure the numbers are."""
     coverage = answer.coverage
     notes = [
-        f"{_time(answer.total, 'start')} to {_time(answer.total, 'end')}: "
-        f"{coverage.covered_seconds:f} GPU seconds covered, {coverage.gap_seconds:f} in gaps, {coverage.unreported_seconds:f} leased and not reported."
+        f"{_time(answer.total, 'start')} to {_time(answer.total, 'end')}",
+        f"GPU seconds: {coverage.covered_seconds:f} covered, {coverage.gap_seconds:f} in gaps, "
+        f"{coverage.unreported_seconds:f} leased and not reported.",
     ]
     if coverage.default_price_share:
         notes.append(f"{coverage.default_price_share:.1%} of the covered time is at the default price.")

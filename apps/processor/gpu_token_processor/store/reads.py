@@ -11,7 +11,6 @@ from gpu_token_contracts import (
     GpuMetric,
     TokenUsage,
 )
-from gpu_token_contracts.bounds import MAX_INTERVAL_SECONDS
 from pymongo import DESCENDING, MongoClient
 from pymongo.database import Database
 
@@ -51,7 +50,6 @@ _READING_FIELDS = {"_id": 0} | dict.fromkeys(
 _USAGE_FIELDS = {"_id": 0} | dict.fromkeys(TokenUsage.__struct_fields__, 1)
 
 _USUAL_INTERVAL = timedelta(minutes=2)
-_LONGEST_INTERVAL = timedelta(seconds=MAX_INTERVAL_SECONDS)
 
 
 class Reads(Protocol):
@@ -143,17 +141,16 @@ class MongoReads:
         if during.end is not None:
             # Intervals that begin in the range and end after it: the usual ones lie close behind it, and the
             # long ones, which are few, have an index.
-            behind = {"$gte": during.end, "$lt": during.end + _USUAL_INTERVAL}
-            usual = {"ts": behind, "interval_seconds": {"$lte": _USUAL_INTERVAL.total_seconds()}}
-            long = {
-                "ts": {"$gte": during.end, "$lt": during.end + _LONGEST_INTERVAL},
-                "interval_seconds": {"$gt": _USUAL_INTERVAL.total_seconds()},
-            }
+            behind = during.end + _USUAL_INTERVAL
+            usual = {"ts": {"$gte": during.end, "$lt": behind}}
+            long = {"interval_seconds": {"$gt": _USUAL_INTERVAL.total_seconds()}}
             later = [
-                document
-                for query in (usual, long)
-                for document in events.find(query, _USAGE_FIELDS)
-                if document["ts"] - timedelta(seconds=document["interval_seconds"]) < during.end
+                *(one for one in events.find(usual, _USAGE_FIELDS) if _begins(one) < during.end),
+                *(
+                    one
+                    for one in events.find(long, _USAGE_FIELDS)
+                    if _begins(one) < during.end <= behind <= one["ts"]
+                ),
             ]
             later.sort(key=lambda document: document["ts"])
         for document in chain(found, later):
@@ -220,6 +217,12 @@ class MongoReads:
     def ping(self) -> None:
         """See Reads."""
         self._database.command("ping")
+
+
+def _begins(usage: Document) -> datetime:
+    """When the event's interval begins."""
+    begins: datetime = usage["ts"] - timedelta(seconds=usage.get("interval_seconds", 0))
+    return begins
 
 
 def _filter(during: Range, of: Selection = _EVERYTHING) -> dict[str, Any]:
