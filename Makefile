@@ -52,8 +52,8 @@ support-bundle: setup ## logs and state of every machine in build/
 	$(PLAY) playbooks/support_bundle.yml
 reset: setup ## stop the services; keeps the data unless ARGS='-e wipe_data=true'
 	$(PLAY) playbooks/reset.yml
-fleet-check: setup ## is fleet.yml right?
-	fleet check
+fleet-check: setup ## are fleet.yml and catalog.yml right?
+	fleet check && gpu-token-catalog check catalog.yml
 
 drift: setup ## what differs from the repository; exit 2 if anything does
 	scripts/drift.sh $(ENV)

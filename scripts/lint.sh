@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 run() { printf '\n== %s\n' "$*"; "$@"; }
 
 run fleet check
+run gpu-token-catalog check catalog.yml
 run yamllint --strict .
 run env ANSIBLE_INVENTORY=.config/lint-inventory.yml ansible-lint --profile production --offline
 run ruff check .

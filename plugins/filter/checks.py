@@ -87,6 +87,18 @@ def plan_check(compared: Result, name: str, present: str) -> Check:
     return check(name, not actions, "; ".join(actions) or present)
 
 
+def catalog_checks(applied: Result) -> list[Check]:
+    """Of a dry run of gpu-token-catalog, where there is a catalogue to apply."""
+    if applied.get("skipped"):
+        return []
+    if applied.get("rc") != 0:
+        return [
+            check("catalogue", False, reason({**applied, "msg": applied.get("stderr") or applied.get("msg")}))
+        ]
+    told = json.loads(applied["stdout"])
+    return [plan_check(told, "catalogue", f"version {told['version']}")]
+
+
 def consumed_checks(consumed: Result, dead_letters_allowed: bool) -> list[Check]:
     """Of kafka_consumed, where it was asked."""
     if consumed.get("skipped"):
@@ -246,6 +258,7 @@ class FilterModule:
             "container_checks": container_checks,
             "topic_checks": topic_checks,
             "plan_check": plan_check,
+            "catalog_checks": catalog_checks,
             "consumed_checks": consumed_checks,
             "api_checks": api_checks,
             "login_checks": login_checks,

@@ -142,6 +142,11 @@ def test_defaults_break_no_rule(role: str) -> None:
         ("processor", {"processor_memory_share": 0.95}, "processor_memory_share is 0.95"),
         ("processor", {"processor_window_seconds": "0"}, "processor_window_seconds is 0"),
         ("processor", {"processor_price_per_hour_usd": -1}, "processor_price_per_hour_usd is -1"),
+        (
+            "processor",
+            {"processor_catalog": "/no/file"},
+            "processor_catalog is /no/file, which is no file on the",
+        ),
         ("processor", {"processor_topic_metric": "token.usage.v1"}, "are both token.usage.v1"),
         ("processor", {"processor_mongo_database": "it's"}, "MONGO_DATABASE holds a single quote"),
         ("producers", {"groups": {}}, "producers_kafka_bootstrap is empty"),
@@ -197,6 +202,10 @@ def test_an_open_api_needs_no_token() -> None:
     assert env("processor", **settings)["API_ACCESS"] == "open"
     assert env("processor", **settings)["API_TOKEN_FILE"] == ""
     assert "api-token" not in secrets("processor", **settings)
+
+
+def test_a_processor_needs_no_catalogue() -> None:
+    assert broken_rules("processor", processor_catalog="") == []
 
 
 @pytest.mark.parametrize("role", ["processor", "producers"])

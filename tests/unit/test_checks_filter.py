@@ -116,6 +116,26 @@ def test_a_plan_must_be_empty() -> None:
     assert said([checks.plan_check(FAILED, "indexes", "")]) == {"indexes": (False, "it is down")}
 
 
+def test_the_store_must_have_the_catalogue() -> None:
+    told = {"changed": False, "actions": [], "version": "0123"}
+    assert said(checks.catalog_checks({"rc": 0, "stdout": json.dumps(told)})) == {
+        "catalogue": (True, "version 0123")
+    }
+    told["actions"] = ["prices: add H100"]
+    assert said(checks.catalog_checks({"rc": 0, "stdout": json.dumps(told)})) == {
+        "catalogue": (False, "prices: add H100")
+    }
+    refused = {
+        "rc": 2,
+        "stdout": "",
+        "stderr": "-: prices is {}: give a list.",
+        "msg": "non-zero return code",
+    }
+    assert said(checks.catalog_checks(refused)) == {"catalogue": (False, "-: prices is {}: give a list.")}
+    assert said(checks.catalog_checks(FAILED)) == {"catalogue": (False, "it is down")}
+    assert checks.catalog_checks({"skipped": True}) == []
+
+
 @pytest.mark.parametrize(
     ("behind", "letters", "allowed", "failed"),
     [

@@ -12,7 +12,10 @@ import yaml
 
 from .role_files import ROLES, ROOT
 
-EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.yml"))
+# A playbook for each role; the catalogue among them is none.
+EXAMPLES = sorted(
+    example for example in (ROOT / "docs" / "examples").glob("*.yml") if (ROLES / example.stem).is_dir()
+)
 
 
 class Installed:

@@ -238,6 +238,15 @@ def test_a_fleet_of_which_each_machine_runs_is_not_refused(ec2_port: int) -> Non
     assert "PLAY [Secrets]" in said
 
 
+def test_a_catalogue_with_a_mistake_stops_the_play(ec2_port: int, tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog.yml"
+    catalog.write_text("prices: [{selector: {gpu_name: H100}, usd_per_hour: -1}]")
+    status, said = site(ec2_port, "lab", "-e", f"processor_catalog={catalog}")
+    assert status != 0
+    assert f"{catalog}: prices, row 1 (gpu_name H100): usd_per_hour is -1: give a number from 0" in said
+    assert "PLAY [Secrets]" not in said
+
+
 def test_data_volume_is_the_one_that_is_attached_beside_the_machines_own_disk(ec2_port: int) -> None:
     url = f"http://127.0.0.1:{ec2_port}"
     api = aws.client("ec2", url)

@@ -44,6 +44,7 @@ class Service:
         self._requests_per_second = settings.api_requests_per_second
         self._stop_seconds = settings.consumer_stop_seconds
         reads = MongoReads(read_client(settings), settings.mongo_database)
+        self._catalog = reads.catalog
         store = MongoEventStore(write_client(settings), settings.mongo_database)
         kafka = connection(settings)
         errors = ErrorLog(log)
@@ -79,6 +80,7 @@ class Service:
                 self._token,
                 self._requests_per_second,
                 self._lifespan,
+                self._catalog,
             )
         )
 

@@ -63,7 +63,7 @@ class Settings(MongoSettings, frozen=True, kw_only=True):
     ] = 0.05
 
     price_per_hour_usd: Annotated[
-        Usd, Meta(description="USD for one GPU hour where neither event nor inventory has a price, 0 or more")
+        Usd, Meta(description="USD for one GPU hour where neither event nor catalogue has a price, 0 or more")
     ] = 0.85
     price_per_kwh_usd: Annotated[Usd, Meta(description="USD for one kWh, 0 or more")] | None = None
     window_seconds: Annotated[

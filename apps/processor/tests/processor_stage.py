@@ -42,6 +42,7 @@ class Stage:
             self._full_health,
             token,
             requests_per_second,
+            catalog=lambda: self.reads.catalog(),
         )
         self.client = TestClient(create_app(parts), raise_server_exceptions=False)
 

@@ -203,6 +203,7 @@ def test_dead_letters(stage: Stage) -> None:
         ("/usage", {"model": "x" * 257}, "model"),
         ("/gpu/info", {"id": "0"}, "id"),
         ("/dead-letters", {"topic": "t"}, "topic"),
+        ("/prices", {"at": "now"}, "at"),
         ("/health", {"x": "1"}, "x"),
     ],
 )

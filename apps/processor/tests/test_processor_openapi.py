@@ -3,17 +3,23 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from gpu_token_processor.ledger.catalog_file import load_catalog
+from gpu_token_processor.ledger.catalog_store import apply
 from processor_fakes import TOPIC_METRIC, TOPIC_TOKEN, metric, usage
 from processor_kafka import MockKafka
 from processor_process import Process
+from pymongo import MongoClient
 
 from testing.waiting import until
 
 WAIT_SECONDS = 60
 TOKEN = "0123456789abcdefghijABCDEFGHIJ"
+CATALOG = Path(__file__).resolve().parents[3] / "docs" / "examples" / "catalog.yml"
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 
 EVENTS = {
@@ -48,6 +54,8 @@ def api(request: pytest.FixtureRequest, mongo_url: str, mongo_database: str, tmp
             if request.param == "filled":
                 for topic, events in EVENTS.items():
                     kafka.send(topic, *events)
+                with MongoClient[dict[str, Any]](mongo_url) as client:
+                    apply(client[mongo_database], load_catalog(CATALOG), datetime.now(UTC))
                 wait_until_stored(processor)
             yield processor.url
 
@@ -58,6 +66,7 @@ def wait_until_stored(processor: Process) -> None:
             len(processor.answer("/gpu/info")["items"]) == 2
             and processor.answer("/usage")["totals"]["events"] == 60
             and processor.answer("/dead-letters")["total"] == 1
+            and processor.answer("/deployments")["items"]
         ),
         "all is stored",
     )

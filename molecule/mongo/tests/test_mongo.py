@@ -57,10 +57,20 @@ def ask(host: Host, expression: str, options: dict[str, Any] | None = None) -> A
     return json.loads(host.check_output("python3 -c %s %s %s", ASK, json.dumps(login), expression))
 
 
-def gpus(host: Host) -> list[dict[str, Any]]:
-    """The GPU documents, without their ids."""
-    found: list[dict[str, Any]] = ask(host, "list(db.gpus.find({}, {'_id': 0}))")
-    return sorted(found, key=lambda gpu: str(gpu["name"]))
+@pytest.fixture
+def documents(host: Host) -> list[dict[str, Any]]:
+    """Documents that must stay, as `kept` returns them."""
+    for number in range(2):
+        ask(
+            host, f"db.kept.update_one({{'_id': {number}}}, {{'$set': {{'n': 1}}}}, upsert=True).acknowledged"
+        )
+    return kept(host)
+
+
+def kept(host: Host) -> list[dict[str, Any]]:
+    """What is there of them."""
+    found: list[dict[str, Any]] = ask(host, "list(db.kept.find())")
+    return sorted(found, key=lambda document: int(document["_id"]))
 
 
 def converge(**variables: Any) -> dict[str, int]:
@@ -118,20 +128,6 @@ def test_the_indexes_are_there(host: Host) -> None:
         assert keys in present
 
 
-def test_the_gpus_are_there(host: Host) -> None:
-    assert gpus(host) == sorted(DEFAULTS["mongo_gpu_seeds"], key=lambda gpu: str(gpu["name"]))
-
-
-@pytest.mark.parametrize("price", [1.25, 0.85])
-def test_a_changed_price_changes_that_gpu_alone(host: Host, price: float) -> None:
-    container = inspect(host)["Id"]
-    first, *others = DEFAULTS["mongo_gpu_seeds"]
-    changed = converge(mongo_gpu_seeds=[{**first, "price_per_hour_usd": price}, *others])
-    assert changed == {"Keep the GPU inventory": 1}
-    assert {**first, "price_per_hour_usd": price} in gpus(host)
-    assert inspect(host)["Id"] == container
-
-
 def test_an_index_of_other_options_is_replaced(host: Host) -> None:
     indexes = [*DEFAULTS["mongo_indexes"], {"collection": "scratch", "keys": ["ts"]}]
     assert converge(mongo_indexes=indexes) == {"Create and replace indexes": 1}
@@ -165,8 +161,8 @@ def test_the_secrets_are_the_store_s_alone(host: Host) -> None:
     assert sorted(found) == ["admin-password 400 999", "ca.pem 444 0", "server.pem 400 999"]
 
 
-def test_changed_passwords_are_applied_and_the_data_stay(host: Host) -> None:
-    before, container = gpus(host), inspect(host)["Id"]
+def test_changed_passwords_are_applied_and_the_data_stay(host: Host, documents: list[dict[str, Any]]) -> None:
+    container = inspect(host)["Id"]
     passwords = {"mongo_admin_password": ADMIN_PASSWORD, "mongo_processor_password": PROCESSOR_PASSWORD}
     assert converge(**passwords) == {
         "Keep users, passwords and roles": 1,
@@ -174,20 +170,20 @@ def test_changed_passwords_are_applied_and_the_data_stay(host: Host) -> None:
     }
     assert converge(**passwords) == {}
     assert admin_password(host) == ADMIN_PASSWORD
-    assert gpus(host) == before
+    assert kept(host) == documents
     assert inspect(host)["Id"] == container
 
 
 def test_who_does_not_log_in_gets_nothing(host: Host) -> None:
     assert ask(host, "client.admin.command('ping')['ok']", TLS) == 1
     for expression in (
-        "db.gpus.count_documents({})",
-        "db.gpus.insert_one({}).acknowledged",
+        "db.kept.count_documents({})",
+        "db.kept.insert_one({}).acknowledged",
         "client.list_database_names()",
         "db.command('createUser', 'friend', pwd='x' * 20, roles=['readWrite'])",
     ):
         assert ask(host, expression, TLS) == UNAUTHORIZED, expression
-    assert ask(host, "db.gpus.count_documents({})", {**PROCESSOR, "password": "x" * 32}) == WRONG_PASSWORD
+    assert ask(host, "db.kept.count_documents({})", {**PROCESSOR, "password": "x" * 32}) == WRONG_PASSWORD
 
 
 def test_nobody_is_answered_without_tls(host: Host) -> None:
@@ -195,12 +191,14 @@ def test_nobody_is_answered_without_tls(host: Host) -> None:
     assert ask(host, "client.admin.command('ping')", {"tls": True}) == {"refused": "connection"}
 
 
-def test_the_processor_has_its_own_database_and_nothing_else(host: Host) -> None:
-    assert ask(host, "db.gpus.count_documents({})", PROCESSOR) == len(DEFAULTS["mongo_gpu_seeds"])
+def test_the_processor_has_its_own_database_and_nothing_else(
+    host: Host, documents: list[dict[str, Any]]
+) -> None:
+    assert ask(host, "db.kept.count_documents({})", PROCESSOR) == len(documents)
     assert ask(host, "db.scratch.insert_one({'_id': 1}).acknowledged", PROCESSOR)
     for expression in (
-        "client['other']['gpus'].count_documents({})",
-        "client['other']['gpus'].insert_one({}).acknowledged",
+        "client['other']['kept'].count_documents({})",
+        "client['other']['kept'].insert_one({}).acknowledged",
         "list(client['admin']['system.users'].find())",
         "client['admin'].command('serverStatus')",
         "db.command('createUser', 'friend', pwd='x' * 20, roles=['readWrite'])",
@@ -219,8 +217,9 @@ def test_no_password_is_told(host: Host) -> None:
         assert password not in told
 
 
-def test_data_of_which_no_password_is_known_are_taken_over(host: Host) -> None:
-    before = gpus(host)
+def test_data_of_which_no_password_is_known_are_taken_over(
+    host: Host, documents: list[dict[str, Any]]
+) -> None:
     # As an earlier version left them: nobody may log in, and there is no file.
     ask(host, "[db.command('dropUser', 'processor'), client.admin.command('dropUser', 'admin')]")
     with host.sudo():
@@ -228,13 +227,12 @@ def test_data_of_which_no_password_is_known_are_taken_over(host: Host) -> None:
     changed = converge()
     assert changed["Make the users"] == 1
     assert "Keep users, passwords and roles" not in changed
-    assert gpus(host) == before
-    assert ask(host, "db.gpus.count_documents({})", TLS) == UNAUTHORIZED
+    assert kept(host) == documents
+    assert ask(host, "db.kept.count_documents({})", TLS) == UNAUTHORIZED
 
 
-def test_documents_outlive_the_container(host: Host) -> None:
-    before = gpus(host)
+def test_documents_outlive_the_container(host: Host, documents: list[dict[str, Any]]) -> None:
     with host.sudo():
         host.check_output("docker rm --force mongo")
         host.check_output("docker compose --project-directory /opt/gpu-token/mongo up --detach --wait")
-    assert gpus(host) == before
+    assert kept(host) == documents

@@ -35,6 +35,15 @@ def test_the_health_check_needs_no_curl(host: Host) -> None:
         assert host.run("docker exec processor sh -c 'command -v curl'").rc != 0
 
 
+def test_the_store_has_the_catalogue_that_lies_on_the_machine(host: Host) -> None:
+    with host.sudo():
+        again = host.check_output(
+            "docker exec --interactive processor gpu-token-catalog apply --check - < %s",
+            "/opt/gpu-token/processor/catalog.yml",
+        )
+    assert json.loads(again)["actions"] == []
+
+
 def test_stopping_it_is_orderly(host: Host) -> None:
     with host.sudo():
         host.check_output("docker restart processor")

@@ -17,6 +17,7 @@ from gpu_token_processor.api import openapi, problems
 from gpu_token_processor.api.access import Access
 from gpu_token_processor.api.answers import Answers, Asked, Shown
 from gpu_token_processor.api.cache import Cache
+from gpu_token_processor.api.catalog import catalog_routes
 from gpu_token_processor.api.headers import SecurityHeaders, page_policy
 from gpu_token_processor.api.limits import Limits
 from gpu_token_processor.api.measure import Measure
@@ -38,6 +39,7 @@ from gpu_token_processor.api.parameters import (
     UsageParameters,
 )
 from gpu_token_processor.ledger.answer import encode_answer
+from gpu_token_processor.ledger.catalog import Catalog
 from gpu_token_processor.ledger.question import parse_group_by
 from gpu_token_processor.metrics import Metrics
 from gpu_token_processor.selection import Selection
@@ -70,6 +72,7 @@ class Parts:
     token: str | None
     requests_per_second: float
     lifespan: Lifespan = field(default=_no_lifespan)
+    catalog: Callable[[], Catalog] = Catalog
 
 
 def create_app(parts: Parts) -> ASGIApp:
@@ -91,6 +94,7 @@ def create_app(parts: Parts) -> ASGIApp:
     app.add_middleware(Measure, seconds=parts.metrics.http_requests)
     app.include_router(_health_routes(parts))
     app.include_router(_data_routes(parts.answers))
+    app.include_router(catalog_routes(parts.catalog))
     app.include_router(_page_routes(parts))
     openapi.install(app, by_token=parts.token is not None)
     # Wraps FastAPI as a whole, because its answer to an unexpected error bypasses every middleware.

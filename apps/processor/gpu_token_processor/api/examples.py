@@ -164,6 +164,54 @@ _DEAD_LETTERS: Example = {
     ],
 }
 
+# Rows of docs/examples/catalog.yml.
+_CATALOG_VERSION = "0123456789ab"
+
+_DEPLOYMENTS: Example = {
+    "version": _CATALOG_VERSION,
+    "items": [
+        {
+            "valid_from": None,
+            "valid_to": None,
+            "id": "small-models",
+            "models": ["llama-3.1-8b", "bge-m3"],
+            "endpoints": [],
+            "gpus": [{"uuid": "GPU-5f2d0c11-0000-4000-8000-000000000001", "host": None, "gpu_index": None}],
+            "role": "serve",
+        }
+    ],
+}
+
+_PRICES: Example = {
+    "version": _CATALOG_VERSION,
+    "items": [
+        {
+            "valid_from": "2026-03-01T00:00:00Z",
+            "valid_to": "2026-03-01T06:00:00Z",
+            "selector": {"kind": "instance_type", "value": "g6.xlarge"},
+            "usd_per_gpu_hour": 0.31,
+            "market": "spot",
+            "zone": "us-east-1a",
+            "source": None,
+        }
+    ],
+}
+
+_LEASES: Example = {
+    "version": _CATALOG_VERSION,
+    "items": [
+        {
+            "valid_from": "2026-03-01T00:00:00Z",
+            "valid_to": None,
+            "selector": {"kind": "host", "value": "p5-a"},
+            "gpus": 8,
+            "instance_type": "p5.48xlarge",
+            "zone": None,
+            "market": "on_demand",
+        }
+    ],
+}
+
 _HEALTH: Example = {"status": "unhealthy", "reasons": ["mongodb: no answer for 15 s"]}
 
 _FULL_HEALTH: Example = {
@@ -197,6 +245,9 @@ EXAMPLES = {
     "ThroughputAnswer": _THROUGHPUT,
     "GpuInfoAnswer": _GPU_INFO,
     "DeadLettersAnswer": _DEAD_LETTERS,
+    "DeploymentsAnswer": _DEPLOYMENTS,
+    "PricesAnswer": _PRICES,
+    "LeasesAnswer": _LEASES,
     "HealthAnswer": _HEALTH,
     "FullHealthAnswer": _FULL_HEALTH,
     "Problem": _PROBLEM,

@@ -156,5 +156,11 @@ class GpuParameters(_Parameters):
     )
 
 
+class CatalogParameters(_Parameters):
+    """Rows of the catalogue."""
+
+    at: Time | None = Field(None, description="only rows that hold at this time")
+
+
 class NoParameters(_Parameters):
     """No parameters."""
