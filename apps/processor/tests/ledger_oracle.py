@@ -18,7 +18,6 @@ for its last reading. Where the rules leave a choice, these are the choices:
   gateway event.
 """
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -148,12 +147,6 @@ class Book:
         ]
         by_uuid = [name for one, name in listed if uuid is not None and one.get("uuid") == uuid]
         by_place = [name for one, name in listed if any(is_at(one, *place) for place in places)]
-        if os.environ.get("FILE_ORDER"):
-            by_uuid = [
-                name
-                for one, name in listed
-                if (uuid is not None and one.get("uuid") == uuid) or any(is_at(one, *place) for place in places)
-            ]
         return next(iter(by_uuid + by_place), None)
 
     def serving(self, field: str, value: str, moment: int) -> list[dict[str, Any]]:
@@ -292,10 +285,6 @@ def described(book: Book, gpu: Gpu, reading: Event, start: int, end: int) -> Pie
     uuid = gpu[1] if gpu[0] == "uuid" else None
     host, index, name = reading.get("host"), reading.get("gpu_index"), reading.get("name")
     row = book.gpu_row(uuid, host, index, start)
-    if os.environ.get("USE_ROWS"):
-        host = row.get("host") if host is None else host
-        index = row.get("gpu_index") if index is None else index
-        name = row.get("name") if name is None else name
     deployment = reading.get("deployment") or book.deployment(uuid, [(host, index)], start)
     unit = ("deployment", deployment) if deployment is not None else ("gpu", gpu_text(gpu))
     if reading.get("price_per_hour_usd") is not None:
@@ -591,8 +580,6 @@ def settled(items: list[Item], cost_pico: int, weights: dict[str, Fraction]) -> 
             unattributed += left if witnesses[model] else 0
     else:
         givers = gateway or engine
-        if os.environ.get("ENGINE_TOO"):
-            givers = gateway + engine
         add(amounts, givers)
     entries = weighed(amounts, class_weights(givers, amounts, weights))
     costs: dict[Key, dict[str, int]] = defaultdict(lambda: dict.fromkeys(CLASSES, 0))
@@ -838,6 +825,8 @@ def unit_rows(
     for (model, key), amounts in done.amounts.items():
         named = dimensions(model, key) | {"deployment": deployment}
         spent = done.costs.get((model, key), nothing)
+        if not any(amounts[name] for name in SHOWN):
+            continue
         if unit[0] == "none" or not {"gpu", "host"} & set(group_by):
             tokens = sum(amounts[name] for name in CLASSES)
             rows.append(Row(cell, named, amounts, spent, tokens if unit[0] == "none" else 0))
@@ -867,9 +856,8 @@ def grouped(
 ) -> list[dict[str, Any]]:
     groups: dict[tuple[int, tuple[Any, ...]], list[Row]] = defaultdict(list)
     for row in rows:
-        if any(row.amounts[name] for name in SHOWN) or any(row.costs.values()):
-            since = max(start, step_bounds(row.cell * HOUR_US, step)[0]) if step else start
-            groups[since, tuple(row.dimensions.get(name) for name in group_by)].append(row)
+        since = max(start, step_bounds(row.cell * HOUR_US, step)[0]) if step else start
+        groups[since, tuple(row.dimensions.get(name) for name in group_by)].append(row)
     found = sorted(groups, key=lambda one: (one[0], [(part is not None, part or "") for part in one[1]]))
     return [
         {
