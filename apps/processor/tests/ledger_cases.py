@@ -29,7 +29,7 @@ DIMENSIONS = (
     "tenant",
     "user",
     "workload",
-    "api_key_hash",
+    "tag:env",
 )
 
 
@@ -147,7 +147,7 @@ class Maker:
     def dated(
         self, row: Callable[[], dict[str, Any]], names: tuple[str, str] = VALID
     ) -> list[dict[str, Any]]:
-        """Rows of one thing, one after the other, with open ends or without, and perhaps with time between."""
+        """Rows of one thing, one after the other, perhaps with time between."""
         rng = self.rng
         bounds = sorted({self.coarse_moment() for _ in range(rng.choice((0, 0, 1, 2, 3)))})
         edges: list[datetime | None] = [None, *bounds, None]
@@ -155,9 +155,7 @@ class Maker:
         for since, until in pairwise(edges):
             if rng.random() < 0.2 and len(edges) > 2:
                 continue
-            times = {
-                name: written(edge) for name, edge in zip(names, (since, until), strict=True) if edge
-            }
+            times = {name: written(edge) for name, edge in zip(names, (since, until), strict=True) if edge}
             rows.append(row() | times)
         return rows
 
@@ -354,8 +352,8 @@ class Maker:
             if (end - start) // timedelta(milliseconds=2) < 1:
                 end = start + timedelta(hours=1)
         return {
-            "start": written(start),
-            "end": written(end),
+            "start": None if rng.random() < 0.1 else written(start),
+            "end": None if rng.random() < 0.1 else written(end),
             "step": rng.choice((None, None, "hour", "day", "month")),
             "group_by": rng.sample(DIMENSIONS, rng.choice((0, 1, 1, 2, 3))),
             "basis": rng.choice(("covered", "leased")),

@@ -1,4 +1,4 @@
-"""The worked examples of docs/cost-model.md: `python apps/processor/tests/ledger_examples.py` writes their files."""
+"""The worked examples of docs/cost-model.md. `python apps/processor/tests/ledger_examples.py` writes them."""
 
 import json
 from collections.abc import Iterator

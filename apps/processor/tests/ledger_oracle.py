@@ -1,10 +1,11 @@
 """What the ledger must answer, computed a second time: plain fractions over the smallest pieces of time.
 
-It shares no code with the product. Slow and plain: time is cut at every bound there is, and each piece asks every GPU
-for its last reading. Where the rules leave a choice, these are the choices:
+It shares no code with the product. Slow and plain: time is cut at every bound there is, and each piece
+asks every GPU for its last reading. Where the rules leave a choice, these are the choices:
 
 - Catalog times are cut to the millisecond too. A row holds in `[valid_from, valid_to)`.
 - Of events with one `event_id` the first that is read counts, for each kind by itself.
+- A range without a bound and without events is empty.
 - A gap is seen between readings of `[start - gap, end)`.
 - `interval_seconds` is rounded to microseconds; an event whose interval rounds to 0 lies at its `ts`.
 - Rules 3 and 4 go on to the next rule if no deployment lists the endpoint or model; rules 1 and 2 never do.
@@ -12,10 +13,11 @@ for its last reading. Where the rules leave a choice, these are the choices:
 - Requests and prefill time go where prompt tokens go, reasoning and decode time where completion tokens go.
 - "Has tokens" is asked of the amounts in the cell, not of the whole event.
 - A gateway reports cached tokens if one of its events has the field, be it 0.
-- A row costs null if all its tokens are unpriced and no cost fell to it. (A part of an item may have cost without a
-  token: a GPU's part of one token is none.)
-- Without engine tokens, gateway events are the amount; requests of engine events count then only if there is no
-  gateway event.
+- A row costs null if all its tokens are unpriced and no cost fell to it. (A part of an item may have cost
+  without a token: a GPU's part of one token is none.)
+- Without engine tokens, gateway events are the amount; requests of engine events count then only if there
+  is no gateway event.
+- Where the gateway counted no token, the engine's tokens are nobody's, but not "unattributed".
 """
 
 from collections import defaultdict
@@ -73,7 +75,7 @@ def scaled(number: Any, factor: int) -> int:
 
 
 def shares(amount: int, weights: Sequence[Fraction | int], whole: Fraction | int | None = None) -> list[int]:
-    """Whole parts in proportion to the weights; they add up to the amount if the weights add up to `whole`."""
+    """Whole parts in proportion to the weights; they add up to the amount if the weights do to `whole`."""
     whole = sum(weights) if whole is None else whole
     parts, before, so_far = [], 0, Fraction(0)
     for weight in weights:
@@ -325,7 +327,7 @@ def gaps_us(gpus: dict[Gpu, list[Event]], start: int, end: int, gap_us: int) -> 
 
 
 def unreported(book: Book, pieces: list[Piece], cuts: set[int]) -> dict[int, tuple[int, int]]:
-    """By cell: leased time (us) that no GPU covers, and its pico-USD, rounded once a lease, price and cell."""
+    """By cell: leased time (us) that no GPU covers, and its pico-USD: one rounding a lease, price and cell."""
     sums: dict[tuple[int, int, Fraction], int] = defaultdict(int)
     for first, last in pairwise(sorted(cuts)):
         for number, (since, until, lease) in enumerate(book.rows["leases"]):
@@ -577,7 +579,7 @@ def settled(items: list[Item], cost_pico: int, weights: dict[str, Fraction]) -> 
         for model in {item.model for item in anonymous}:
             own = [item for item in anonymous if item.model == model]
             left = attribute(amounts, model, own, witnesses[model])
-            unattributed += left if witnesses[model] else 0
+            unattributed += left if any(item.tokens for item in witnesses[model]) else 0
     else:
         givers = gateway or engine
         add(amounts, givers)
@@ -595,7 +597,7 @@ def add(amounts: dict[Key, Amounts], items: Iterable[Item]) -> None:
 
 
 def attribute(amounts: dict[Key, Amounts], model: str, engine: list[Item], gateway: list[Item]) -> int:
-    """Give a model's engine amounts of no known owner to the gateway's owners; the tokens that are left over."""
+    """Give a model's engine amounts of no known owner to the gateway's owners; the tokens that are left."""
     given: dict[Owner, Amounts] = defaultdict(lambda: dict.fromkeys(AMOUNTS, 0))
     for item in gateway:
         for name, amount in item.amounts.items():
@@ -636,7 +638,9 @@ def class_weights(
     """What each class of each model weighs."""
     tokens = tokens_of(amounts)
     chosen = {key: weights[key[1]] * count for key, count in tokens.items()}
-    untimed = any((one.prompt and one.lacks_prefill) or (one.completion and one.lacks_decode) for one in givers)
+    untimed = any(
+        (one.prompt and one.lacks_prefill) or (one.completion and one.lacks_decode) for one in givers
+    )
     times = by_time(givers, tokens, chosen)
     if not untimed and any(times.values()):
         chosen = times
@@ -703,9 +707,10 @@ def oracle(
     default_price: Any,
 ) -> dict[str, Any]:
     """The answer for events and a catalog: rows, total, idle and coverage. Money as Decimal USD."""
-    start_us, end_us, gap_us = us(start), us(end), scaled(gap_seconds, 10**6)
+    gap_us = scaled(gap_seconds, 10**6)
     book = Book(catalog, default_price)
     usages, gpus = sorted_out(events, book)
+    start_us, end_us = bounds(usages, gpus, gap_us, start, end)
     hours = range(-(-start_us // HOUR_US) * HOUR_US, end_us, HOUR_US)
     inner = book.bounds()
     cuts = {start_us, end_us, *hours, *(one for one in inner if start_us < one < end_us)}
@@ -769,6 +774,22 @@ def sorted_out(events: list[Event], book: Book) -> tuple[list[Event], dict[Gpu, 
         else:
             gpus[book.gpu(event, us(event["ts"]))].append(event)
     return usages, {gpu: sorted(readings, key=order) for gpu, readings in gpus.items()}
+
+
+def bounds(
+    usages: list[Event], gpus: dict[Gpu, list[Event]], gap_us: int, start: Any, end: Any
+) -> tuple[int, int]:
+    """The range; an open side goes as far as an event covers, in whole milliseconds."""
+    readings = [us(reading["ts"]) for own in gpus.values() for reading in own]
+    first = readings + [us(event["ts"]) - interval_of(event) for event in usages]
+    last = [moment + gap_us for moment in readings]
+    last += [us(event["ts"]) + (0 if interval_of(event) else 1000) for event in usages]
+    if not first and None in (start, end):
+        moment = us(start or end or EPOCH)
+        return moment, moment
+    start_us = us(start) if start is not None else min(first) // 1000 * 1000
+    end_us = us(end) if end is not None else -(-max(last) // 1000) * 1000
+    return start_us, max(start_us, end_us)
 
 
 def assigned(usages: list[Event], cell: int, hour: Hour, start: int, end: int) -> dict[Unit, list[Item]]:
@@ -887,10 +908,7 @@ def step_bounds(moment: int, step: str) -> tuple[int, int]:
 
 def fields(rows: list[Row], cost_pico: int, *, always: bool = False) -> dict[str, Any]:
     """What a row and the total say."""
-    tokens = {
-        name: sum(row.amounts[name] for row in rows)
-        for name in SHOWN
-    }
+    tokens = {name: sum(row.amounts[name] for row in rows) for name in SHOWN}
     tokens["total"] = sum(tokens[name] for name in CLASSES)
     tokens["unpriced"] = sum(row.unpriced for row in rows)
     priced = tokens["total"] - tokens["unpriced"]
