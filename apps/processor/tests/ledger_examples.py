@@ -67,7 +67,7 @@ def lease_against_telemetry() -> Iterator[Event]:
 
 def mig_thirds() -> Iterator[Event]:
     for number in range(3):
-        yield from readings(uuid=f"MIG-{number}")
+        yield from readings(uuid=f"MIG-{number}", name="H100")
     yield hour_of("chat", 900_000, 100_000)
     yield hour_of("code", 1_500_000, 500_000)
 

@@ -56,7 +56,7 @@ def us(moment: Any) -> int:
         moment = datetime.fromisoformat(str(moment))
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    exact_us = (moment - EPOCH) // timedelta(microseconds=1)
+    exact_us: int = (moment - EPOCH) // timedelta(microseconds=1)
     return exact_us // 1000 * 1000
 
 
@@ -164,7 +164,7 @@ class Book:
         slices = [one for one in self.at("gpus", moment) if one.get("card") is not None]
         slices = [one for one in slices if one["card"] == uuid]
         if slices:
-            return 1 - sum(exact(one["share"]) for one in slices)
+            return 1 - sum((exact(one["share"]) for one in slices), Fraction(0))
         count, dot, _ = (gpu_instance or "").partition("g.")
         if dot and count.isdigit():
             return Fraction(int(count), 4 if "A30" in (name or "") else 7)
@@ -327,7 +327,7 @@ def gaps_us(gpus: dict[Gpu, list[Event]], start: int, end: int, gap_us: int) -> 
 
 
 def unreported(book: Book, pieces: list[Piece], cuts: set[int]) -> dict[int, tuple[int, int]]:
-    """By cell: leased time (us) that no GPU covers, and its pico-USD: one rounding a lease, price and cell."""
+    """By cell: leased time (us) without a GPU, and its pico-USD: one rounding a lease, price and cell."""
     sums: dict[tuple[int, int, Fraction], int] = defaultdict(int)
     for first, last in pairwise(sorted(cuts)):
         for number, (since, until, lease) in enumerate(book.rows["leases"]):
@@ -793,7 +793,7 @@ def bounds(
 
 
 def assigned(usages: list[Event], cell: int, hour: Hour, start: int, end: int) -> dict[Unit, list[Item]]:
-    """The items of each unit in a cell. What names the same units and is alike is added up before it is divided."""
+    """The items of each unit in a cell. Alike events that name the same units are added up, then divided."""
     alike: dict[tuple[Any, ...], list[Item]] = defaultdict(list)
     for event in usages:
         amounts = by_cell(event, start, end).get(cell)
@@ -858,7 +858,7 @@ def unit_rows(
         amount_parts = {name: shares(amount, times) for name, amount in amounts.items()}
         cost_parts = {name: shares(cost, [costs[gpu] for gpu in gpus]) for name, cost in spent.items()}
         for number, gpu in enumerate(gpus):
-            hosts = {piece.place[0] for piece in own if piece.gpu == gpu} - {None}
+            hosts = {piece.place[0] for piece in own if piece.gpu == gpu and piece.place[0] is not None}
             host = min(hosts, default=None)
             rows.append(
                 Row(

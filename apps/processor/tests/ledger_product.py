@@ -25,7 +25,7 @@ PARTS = 8
 
 
 def product(case: Case, files: Sequence[list[dict[str, Any]]] | None = None) -> dict[str, Any]:
-    """The answer as `gpu-token-cost --format json` prints it; the events of the case may lie in several files."""
+    """The answer as `gpu-token-cost --format json` prints it; the events may lie in several files."""
     question = case.question
     sources = [
         Source(f"{number}.jsonl", io.BytesIO(lines(events)))
@@ -58,13 +58,13 @@ def moment_us(text: str | None) -> int | None:
 def differences(expected: Any, found: Any, path: str = "") -> list[str]:
     """Where an answer has not what the oracle has. It may have more."""
     match expected:
-        case dict():
+        case dict() if isinstance(found, dict):
             return [
                 line
                 for name, value in expected.items()
                 for line in differences(value, found.get(name, "nothing"), f"{path}.{name}")
             ]
-        case list():
+        case list() if isinstance(found, list):
             keys = [[(row["key"], row["start"]) for row in rows] for rows in (expected, found)]
             if len(expected) != len(found):
                 return [f"{path}: rows {keys[1]} instead of {keys[0]}"]
