@@ -6,6 +6,7 @@ asks every GPU for its last reading. Where the rules leave a choice, these are t
 - Catalog times are cut to the millisecond too. A row holds in `[valid_from, valid_to)`.
 - Of events with one `event_id` the first that is read counts, for each kind by itself.
 - A range without a bound and without events is empty.
+- The content that orders readings of one time and id ends with host and index.
 - A gap is seen between readings of `[start - gap, end)`.
 - `interval_seconds` is rounded to microseconds; an event whose interval rounds to 0 lies at its `ts`.
 - Rules 3 and 4 go on to the next rule if no deployment lists the endpoint or model; rules 1 and 2 never do.
@@ -261,6 +262,8 @@ def order(reading: Event) -> tuple[Any, ...]:
         reading.get("deployment") or "",
         reading.get("gpu_instance") or "",
         reading.get("name") or "",
+        reading.get("host") or "",
+        -1 if reading.get("gpu_index") is None else reading["gpu_index"],
     )
 
 
