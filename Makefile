@@ -22,6 +22,8 @@ demo-down: setup ## take the lab down, machines and data included
 test: setup-lab ## everything: lint, unit, the lab, molecule of each role, the whole site
 	scripts/test.sh
 test-fast: setup lint unit ## only lint and unit tests
+ledger-cases: setup ## the ledger against its oracle: LEDGER_CASES seeded cases (200000)
+	LEDGER_CASES=$(or $(LEDGER_CASES),200000) pytest -q -n 2 --dist loadfile apps/processor/tests/test_processor_ledger_oracle.py apps/processor/tests/test_processor_ledger_laws.py
 
 ##@ The local lab
 lab-up: setup-lab ## bring up the machines of fleet.yml

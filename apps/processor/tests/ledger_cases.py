@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ DIMENSIONS = (
     "tenant",
     "user",
     "workload",
-    "api_key_hash",
+    "tag:env",
 )
 
 
@@ -41,10 +42,8 @@ class Case(NamedTuple):
     question: dict[str, Any]
 
 
-def written(moment: datetime, rng: random.Random) -> str:
-    """A time as JSON text, in UTC or not."""
-    if rng.random() < 0.1:
-        return (moment + timedelta(hours=2)).isoformat()[:-6] + "+02:00"
+def written(moment: datetime) -> str:
+    """A time as events write it."""
     return moment.isoformat().replace("+00:00", "Z")
 
 
@@ -135,21 +134,18 @@ class Maker:
         if rng.random() < 0.5:
             catalog["leases"] = self.leases(catalog.get("gpus", []))
         if rng.random() < 0.5:
-            catalog["weights"] = self.dated(
-                lambda: {
-                    "uncached_prompt": rng.choice((1, 1, 0, 0.3)),
-                    "cached_prompt": rng.choice((0.1, 0, 1)),
-                    "completion": rng.choice((4, 1, 0, 2.7)),
-                }
-            )
+            catalog["weights"] = self.dated({}, self.weights)
         if rng.random() < 0.5:
             catalog["aliases"] = {"NVIDIA H100 80GB": "H100"}
         return catalog
 
     def dated(
-        self, row: Callable[[], dict[str, Any]], names: tuple[str, str] = VALID
+        self,
+        fixed: dict[str, Any],
+        varying: Callable[[], dict[str, Any]] = dict,
+        names: tuple[str, str] = VALID,
     ) -> list[dict[str, Any]]:
-        """Rows of one thing, one after the other, with open ends or without, and perhaps with time between."""
+        """Rows of one thing, one after the other, perhaps with time between."""
         rng = self.rng
         bounds = sorted({self.coarse_moment() for _ in range(rng.choice((0, 0, 1, 2, 3)))})
         edges: list[datetime | None] = [None, *bounds, None]
@@ -157,11 +153,17 @@ class Maker:
         for since, until in pairwise(edges):
             if rng.random() < 0.2 and len(edges) > 2:
                 continue
-            times = {
-                name: written(edge, rng) for name, edge in zip(names, (since, until), strict=True) if edge
-            }
-            rows.append(row() | times)
+            times = {name: written(edge) for name, edge in zip(names, (since, until), strict=True) if edge}
+            rows.append(fixed | varying() | times)
         return rows
+
+    def weights(self) -> dict[str, Any]:
+        rng = self.rng
+        return {
+            "uncached_prompt": rng.choice((1, 1, 0, 0.3)),
+            "cached_prompt": rng.choice((0.1, 0, 1)),
+            "completion": rng.choice((4, 1, 0, 2.7)),
+        }
 
     def catalog_gpus(self) -> list[dict[str, Any]]:
         """A few of the GPUs, each with its place or uuid or both; perhaps slices of GPU-a."""
@@ -173,17 +175,17 @@ class Maker:
             fields: dict[str, Any] = {"uuid": uuid}
             if sliced:
                 fields |= {"card": "GPU-a", "share": rng.choice((0.25, 0.5, 0.142857, "1/3"))}
-            elif rng.random() < 0.2:
+            elif rng.random() < 0.2 and uuid != "GPU-a":
                 fields["share"] = rng.choice((0.25, 0.5))
             if rng.random() < 0.6 and not sliced:
                 fields |= dict(zip(("host", "gpu_index"), places.pop(), strict=True))
             name = rng.choice(NAMES)
             if name is not None:
                 fields["name"] = name
-            rows += self.dated(lambda fields=fields: dict(fields))
+            rows += self.dated(fields)
         if rng.random() < 0.2:
             fields = dict(zip(("host", "gpu_index"), places.pop(), strict=True)) | {"name": "A30"}
-            rows += self.dated(lambda: dict(fields))
+            rows += self.dated(fields)
         return rows
 
     def deployments(self, gpus: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -197,16 +199,17 @@ class Maker:
         rows = []
         for name in rng.sample(DEPLOYMENTS, rng.randint(1, 3)):
             own, listed = listed[: rng.randint(0, 3)], listed[3:]
-            rows += self.dated(
-                lambda name=name, own=own: {
-                    "id": name,
-                    "models": rng.sample(MODELS, rng.randint(0, 3)),
-                    "gpus": rng.sample(own, rng.randint(0, len(own))),
-                    **some(rng, 0.5, endpoints=rng.sample(ENDPOINTS, rng.randint(0, 2))),
-                    **some(rng, 0.5, role=rng.choice(("serve", "prefill", "decode"))),
-                }
-            )
+            rows += self.dated({"id": name}, partial(self.deployment, own))
         return rows
+
+    def deployment(self, gpus: list[Any]) -> dict[str, Any]:
+        rng = self.rng
+        return {
+            "models": rng.sample(MODELS, rng.randint(0, 3)),
+            "gpus": rng.sample(gpus, rng.randint(0, len(gpus))),
+            **some(rng, 0.5, endpoints=rng.sample(ENDPOINTS, rng.randint(0, 2))),
+            **some(rng, 0.5, role=rng.choice(("serve", "prefill", "decode"))),
+        }
 
     def prices(self) -> list[dict[str, Any]]:
         rng = self.rng
@@ -214,13 +217,11 @@ class Maker:
         selectors += [{"gpu_name": "H100"}, {"gpu_name": "A30"}, {"gpu_name": "b/1/c"}]
         rows = []
         for selector in rng.sample(selectors, rng.randint(0, 4)):
-            rows += self.dated(lambda selector=selector: {"selector": selector} | self.price())
+            rows += self.dated({"selector": selector}, self.price)
         for market in rng.sample(MARKETS, rng.choice((0, 1, 2))):
             for zone in rng.sample((None, "z1"), rng.randint(1, 2)):
-                row = {"selector": {"instance_type": "p5"}, "market": market} | (
-                    {"zone": zone} if zone else {}
-                )
-                rows += self.dated(lambda row=row: row | self.price())
+                row = {"selector": {"instance_type": "p5"}, "market": market, "zone": zone}
+                rows += self.dated({name: value for name, value in row.items() if value}, self.price)
         return rows
 
     def price(self) -> dict[str, Any]:
@@ -234,21 +235,22 @@ class Maker:
         rng = self.rng
         # Where rows of the host come and go, the lease says how many GPUs it has.
         known = {row.get("host") for row in gpus} - {row.get("host") for row in gpus if row.keys() & {*VALID}}
-        by_host = rng.random() < 0.6
-        selectors = [{"host": "h1"}, {"host": "h2"}] if by_host else [{"uuid": uuid} for uuid in UUIDS]
+        hosts, uuids = [{"host": "h1"}, {"host": "h2"}], [{"uuid": uuid} for uuid in UUIDS]
+        # A GPU must not be leased twice, by itself and with a host that the catalog knows it to be in.
+        selectors = rng.choice((hosts, uuids) if gpus else (hosts, uuids, hosts + uuids))
         rows = []
         for selector in rng.sample(selectors, rng.randint(1, 2)):
-            counted = by_host and selector["host"] in known
-            rows += self.dated(
-                lambda selector=selector, counted=counted: {
-                    "selector": selector,
-                    **some(rng, 0.3 if counted else by_host, gpus=rng.choice((1, 2))),
-                    **some(rng, 0.5, instance_type="p5", zone=rng.choice(("z1", "z2"))),
-                    **some(rng, 0.5, market=rng.choice(MARKETS)),
-                },
-                ("from", "to"),
-            )
+            counts = "host" in selector and (selector["host"] not in known or rng.random() < 0.3)
+            rows += self.dated({"selector": selector}, partial(self.lease, counts), ("from", "to"))
         return rows
+
+    def lease(self, counts: bool) -> dict[str, Any]:
+        rng = self.rng
+        return {
+            **some(rng, counts, gpus=rng.choice((1, 2))),
+            **some(rng, 0.5, instance_type="p5", zone=rng.choice(("z1", "z2"))),
+            **some(rng, 0.5, market=rng.choice(MARKETS)),
+        }
 
     # --- Events
 
@@ -270,7 +272,7 @@ class Maker:
         elif rng.random() < 0.1:
             gpu.pop("name", None)
         event = {
-            "ts": written(self.moment(), rng),
+            "ts": written(self.moment()),
             **gpu,
             **some(rng, 0.5, utilization=rng.choice((0, 0.5, 1.0)), power_w=rng.choice((0, 280, 0.0005))),
             **some(rng, 0.4, price_per_hour_usd=rng.choice(PRICES)),
@@ -284,7 +286,7 @@ class Maker:
         prompt = rng.choice((0, 1, 7, 1000, rng.randrange(100_000)))
         completion = rng.choice((0, 1, 3, 440, rng.randrange(10_000)))
         event = {
-            "ts": written(self.moment(), rng),
+            "ts": written(self.moment()),
             "model": rng.choice(self.models),
             "prompt_tokens": prompt,
             "completion_tokens": completion,
@@ -342,7 +344,7 @@ class Maker:
         return {
             **some(rng, 0.8, team=rng.choice(("red", "blue"))),
             **some(rng, 0.2, tenant=rng.choice(("t1", "t2")), user="u", workload="batch", api_key_hash="k"),
-            **some(rng, 0.1, tags={"env": rng.choice(("prod", "test"))}),
+            **some(rng, 0.1, tags=rng.choice(({"env": "prod"}, {"env": "test", "a": "b"}, {"b": "a"}, {}))),
         }
 
     # --- The question
@@ -356,8 +358,8 @@ class Maker:
             if (end - start) // timedelta(milliseconds=2) < 1:
                 end = start + timedelta(hours=1)
         return {
-            "start": written(start, rng),
-            "end": written(end, rng),
+            "start": None if rng.random() < 0.1 else written(start),
+            "end": None if rng.random() < 0.1 else written(end),
             "step": rng.choice((None, None, "hour", "day", "month")),
             "group_by": rng.sample(DIMENSIONS, rng.choice((0, 1, 1, 2, 3))),
             "basis": rng.choice(("covered", "leased")),

@@ -1,4 +1,4 @@
-"""The worked examples of docs/cost-model.md: `python apps/processor/tests/ledger_examples.py` writes their files."""
+"""The worked examples of docs/cost-model.md. `python apps/processor/tests/ledger_examples.py` writes them."""
 
 import json
 from collections.abc import Iterator
@@ -67,7 +67,7 @@ def lease_against_telemetry() -> Iterator[Event]:
 
 def mig_thirds() -> Iterator[Event]:
     for number in range(3):
-        yield from readings(uuid=f"MIG-{number}")
+        yield from readings(uuid=f"MIG-{number}", name="H100")
     yield hour_of("chat", 900_000, 100_000)
     yield hour_of("code", 1_500_000, 500_000)
 

@@ -1,21 +1,24 @@
 """What the ledger must answer, computed a second time: plain fractions over the smallest pieces of time.
 
-It shares no code with the product. Slow and plain: time is cut at every bound there is, and each piece asks every GPU
-for its last reading. Where the rules leave a choice, these are the choices:
+It shares no code with the product. Slow and plain: time is cut at every bound there is, and each piece
+asks every GPU for its last reading. Where the rules leave a choice, these are the choices:
 
 - Catalog times are cut to the millisecond too. A row holds in `[valid_from, valid_to)`.
 - Of events with one `event_id` the first that is read counts, for each kind by itself.
+- A range without a bound and without events is empty.
+- The content that orders readings of one time and id ends with host and index.
 - A gap is seen between readings of `[start - gap, end)`.
 - `interval_seconds` is rounded to microseconds; an event whose interval rounds to 0 lies at its `ts`.
 - Rules 3 and 4 go on to the next rule if no deployment lists the endpoint or model; rules 1 and 2 never do.
 - Roles are looked at once units without covered time are dropped.
-- Requests and decode time are shared like completion tokens, prefill time like prompt tokens.
+- Requests and prefill time go where prompt tokens go, reasoning and decode time where completion tokens go.
 - "Has tokens" is asked of the amounts in the cell, not of the whole event.
-- A gateway reports cached tokens if its amounts of the cell have some.
-- A row costs null if all its tokens are unpriced and no cost fell to it. (A part of an item may have cost without a
-  token: a GPU's part of one token is none.)
-- Without engine tokens, gateway events are the amount; requests of engine events count then only if there is no
-  gateway event.
+- A gateway reports cached tokens if one of its events has the field, be it 0.
+- A row costs null if all its tokens are unpriced and no cost fell to it. (A part of an item may have cost
+  without a token: a GPU's part of one token is none.)
+- Without engine tokens, gateway events are the amount; requests of engine events count then only if there
+  is no gateway event.
+- Where the gateway counted no token, the engine's tokens are nobody's, but not "unattributed".
 """
 
 from collections import defaultdict
@@ -30,8 +33,9 @@ HOUR_US = 3_600_000_000
 PICO = 10**12
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CLASSES = ("uncached_prompt", "cached_prompt", "completion")
-PROMPT_AMOUNTS = ("uncached_prompt", "cached_prompt", "prefill_us")
-COMPLETION_AMOUNTS = ("completion", "reasoning", "requests", "decode_us")
+PROMPT_AMOUNTS = ("uncached_prompt", "cached_prompt", "requests", "prefill_us")
+COMPLETION_AMOUNTS = ("completion", "reasoning", "decode_us")
+SHOWN = (*CLASSES, "reasoning", "requests")
 AMOUNTS = PROMPT_AMOUNTS + COMPLETION_AMOUNTS
 # Whose tokens, in the order in which keys sort.
 OWNERS = ("team", "tenant", "user", "workload", "api_key_hash", "tags")
@@ -53,13 +57,13 @@ def us(moment: Any) -> int:
         moment = datetime.fromisoformat(str(moment))
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    exact_us = (moment - EPOCH) // timedelta(microseconds=1)
+    exact_us: int = (moment - EPOCH) // timedelta(microseconds=1)
     return exact_us // 1000 * 1000
 
 
 def text_of(moment_us: int) -> str:
     """As an event would write it."""
-    return (EPOCH + timedelta(microseconds=moment_us)).isoformat()
+    return (EPOCH + timedelta(microseconds=moment_us)).isoformat().replace("+00:00", "Z")
 
 
 def exact(number: Any) -> Fraction:
@@ -72,7 +76,7 @@ def scaled(number: Any, factor: int) -> int:
 
 
 def shares(amount: int, weights: Sequence[Fraction | int], whole: Fraction | int | None = None) -> list[int]:
-    """Whole parts in proportion to the weights; they add up to the amount if the weights add up to `whole`."""
+    """Whole parts in proportion to the weights; they add up to the amount if the weights do to `whole`."""
     whole = sum(weights) if whole is None else whole
     parts, before, so_far = [], 0, Fraction(0)
     for weight in weights:
@@ -139,27 +143,29 @@ class Book:
 
     def deployment(self, uuid: str | None, places: Iterable[tuple[Any, Any]], moment: int) -> str | None:
         """The deployment that lists the GPU, by uuid or by one of its places."""
-        for row in self.at("deployments", moment):
-            for listed in row.get("gpus") or []:
-                by_uuid = listed if isinstance(listed, str) else listed.get("uuid")
-                if by_uuid is not None and by_uuid == uuid:
-                    return str(row["id"])
-                if by_uuid is None and any(is_at(listed, *place) for place in places):
-                    return str(row["id"])
-        return None
+        listed = [
+            (one if isinstance(one, dict) else {"uuid": one}, str(row["id"]))
+            for row in self.at("deployments", moment)
+            for one in row.get("gpus") or []
+        ]
+        by_uuid = [name for one, name in listed if uuid is not None and one.get("uuid") == uuid]
+        by_place = [name for one, name in listed if any(is_at(one, *place) for place in places)]
+        return next(iter(by_uuid + by_place), None)
 
     def serving(self, field: str, value: str, moment: int) -> list[dict[str, Any]]:
         """Deployments that list an endpoint or a model."""
         return [row for row in self.at("deployments", moment) if value in (row.get(field) or [])]
 
-    def share(self, row: dict[str, Any], gpu_instance: str | None, name: str | None, moment: int) -> Fraction:
+    def share(
+        self, uuid: str | None, row: dict[str, Any], gpu_instance: str | None, name: str | None, moment: int
+    ) -> Fraction:
         """Of the card's price."""
         if row.get("share") is not None:
             return exact(row["share"])
         slices = [one for one in self.at("gpus", moment) if one.get("card") is not None]
-        slices = [one for one in slices if one["card"] == row.get("uuid")]
+        slices = [one for one in slices if one["card"] == uuid]
         if slices:
-            return 1 - sum(exact(one["share"]) for one in slices)
+            return 1 - sum((exact(one["share"]) for one in slices), Fraction(0))
         count, dot, _ = (gpu_instance or "").partition("g.")
         if dot and count.isdigit():
             return Fraction(int(count), 4 if "A30" in (name or "") else 7)
@@ -197,10 +203,12 @@ class Book:
         value = row["selector"].get(field)
         return self.name(value) if field == "gpu_name" else value
 
-    def host_lease(self, host: str | None, moment: int) -> dict[str, Any]:
-        for row in self.at("leases", moment):
-            if host is not None and row["selector"].get("host") == host:
-                return row
+    def lease(self, uuid: str | None, host: str | None, moment: int) -> dict[str, Any]:
+        """The lease of a GPU, else of its host; empty if there is none."""
+        for field, value in (("uuid", uuid), ("host", host)):
+            for row in self.at("leases", moment):
+                if value is not None and row["selector"].get(field) == value:
+                    return row
         return {}
 
 
@@ -254,6 +262,8 @@ def order(reading: Event) -> tuple[Any, ...]:
         reading.get("deployment") or "",
         reading.get("gpu_instance") or "",
         reading.get("name") or "",
+        reading.get("host") or "",
+        -1 if reading.get("gpu_index") is None else reading["gpu_index"],
     )
 
 
@@ -280,16 +290,13 @@ def described(book: Book, gpu: Gpu, reading: Event, start: int, end: int) -> Pie
     uuid = gpu[1] if gpu[0] == "uuid" else None
     host, index, name = reading.get("host"), reading.get("gpu_index"), reading.get("name")
     row = book.gpu_row(uuid, host, index, start)
-    host = row.get("host") if host is None else host
-    index = row.get("gpu_index") if index is None else index
-    name = row.get("name") if name is None else name
     deployment = reading.get("deployment") or book.deployment(uuid, [(host, index)], start)
     unit = ("deployment", deployment) if deployment is not None else ("gpu", gpu_text(gpu))
     if reading.get("price_per_hour_usd") is not None:
         price = exact(reading["price_per_hour_usd"])
     else:
-        price = book.listed_price(uuid, host, book.host_lease(host, start), name, start)
-        price *= book.share(row, reading.get("gpu_instance"), name, start)
+        price = book.listed_price(uuid, host, book.lease(uuid, host, start), name, start)
+        price *= book.share(uuid, row, reading.get("gpu_instance"), name, start)
     return Piece(start, end, gpu, unit, (host, index), price)
 
 
@@ -323,7 +330,7 @@ def gaps_us(gpus: dict[Gpu, list[Event]], start: int, end: int, gap_us: int) -> 
 
 
 def unreported(book: Book, pieces: list[Piece], cuts: set[int]) -> dict[int, tuple[int, int]]:
-    """By cell: leased time (us) that no GPU covers, and its pico-USD, rounded once a lease, price and cell."""
+    """By cell: leased time (us) without a GPU, and its pico-USD: one rounding a lease, price and cell."""
     sums: dict[tuple[int, int, Fraction], int] = defaultdict(int)
     for first, last in pairwise(sorted(cuts)):
         for number, (since, until, lease) in enumerate(book.rows["leases"]):
@@ -358,7 +365,9 @@ def silent(
     row = rows[0] if rows else {}
     if uuid is not None:
         host = row.get("host")
-    price = book.listed_price(uuid or row.get("uuid"), host, lease, row.get("name"), first)
+    price = book.listed_price(uuid, host, lease, row.get("name"), first)
+    if uuid is not None:
+        price *= book.share(uuid, row, None, row.get("name"), first)
     return max(0, count * (last - first) - covered_us), price
 
 
@@ -375,6 +384,8 @@ class Item(NamedTuple):
     # Whether some prompt (completion) tokens came without their time.
     lacks_prefill: bool
     lacks_decode: bool
+    # Whether cached prompt tokens were reported, be it none.
+    says_cached: bool
 
     @property
     def prompt(self) -> int:
@@ -498,10 +509,11 @@ def added(items: Sequence[Item]) -> Item:
         amounts={name: sum(item.amounts[name] for item in items) for name in AMOUNTS},
         lacks_prefill=any(item.lacks_prefill for item in items),
         lacks_decode=any(item.lacks_decode for item in items),
+        says_cached=any(item.says_cached for item in items),
     )
 
 
-def divided(item: Item, among: Shares, engine: dict[Unit, list[Item]]) -> dict[Unit, Item]:
+def divided(item: Item, among: Shares, before: dict[Unit, list[Item]]) -> dict[Unit, Item]:
     """An item's amounts among its units: a gateway's where the engine counted tokens of no known owner."""
     parts: dict[Unit, Amounts] = defaultdict(lambda: dict.fromkeys(AMOUNTS, 0))
     for names, weights in ((PROMPT_AMOUNTS, among.prompt), (COMPLETION_AMOUNTS, among.completion)):
@@ -509,8 +521,8 @@ def divided(item: Item, among: Shares, engine: dict[Unit, list[Item]]) -> dict[U
         known = [
             sum(
                 one.prompt if names is PROMPT_AMOUNTS else one.completion
-                for one in engine[unit]
-                if one.owner == NOBODY and one.model == item.model
+                for one in before[unit]
+                if not one.gateway and one.owner == NOBODY and one.model == item.model
             )
             for unit in units
         ]
@@ -570,7 +582,7 @@ def settled(items: list[Item], cost_pico: int, weights: dict[str, Fraction]) -> 
         for model in {item.model for item in anonymous}:
             own = [item for item in anonymous if item.model == model]
             left = attribute(amounts, model, own, witnesses[model])
-            unattributed += left if witnesses[model] else 0
+            unattributed += left if any(item.tokens for item in witnesses[model]) else 0
     else:
         givers = gateway or engine
         add(amounts, givers)
@@ -588,18 +600,18 @@ def add(amounts: dict[Key, Amounts], items: Iterable[Item]) -> None:
 
 
 def attribute(amounts: dict[Key, Amounts], model: str, engine: list[Item], gateway: list[Item]) -> int:
-    """Give a model's engine amounts of no known owner to the gateway's owners; the tokens that are left over."""
+    """Give a model's engine amounts of no known owner to the gateway's owners; the tokens that are left."""
     given: dict[Owner, Amounts] = defaultdict(lambda: dict.fromkeys(AMOUNTS, 0))
     for item in gateway:
         for name, amount in item.amounts.items():
             given[item.owner][name] += amount
     owners = sorted(given, key=owner_order)
     total = added(engine).amounts
-    cached_known = any(item.amounts["cached_prompt"] for item in gateway)
+    cached_known = any(item.says_cached for item in gateway)
     left = 0
-    for name in ("uncached_prompt", "cached_prompt", "completion", "reasoning", "requests"):
+    for name in SHOWN:
         measured_by = [name]
-        if name in PROMPT_AMOUNTS and not cached_known:
+        if name in ("uncached_prompt", "cached_prompt") and not cached_known:
             measured_by = ["uncached_prompt", "cached_prompt"]
         elif name == "reasoning":
             measured_by = ["completion"]
@@ -629,11 +641,12 @@ def class_weights(
     """What each class of each model weighs."""
     tokens = tokens_of(amounts)
     chosen = {key: weights[key[1]] * count for key, count in tokens.items()}
-    timed = not any(
+    untimed = any(
         (one.prompt and one.lacks_prefill) or (one.completion and one.lacks_decode) for one in givers
     )
-    if timed and any(one.amounts["prefill_us"] + one.amounts["decode_us"] for one in givers):
-        chosen = by_time(givers, tokens, chosen)
+    times = by_time(givers, tokens, chosen)
+    if not untimed and any(times.values()):
+        chosen = times
     if not sum(chosen.values()):
         chosen = {key: Fraction(count) for key, count in tokens.items()}
     return chosen
@@ -697,9 +710,10 @@ def oracle(
     default_price: Any,
 ) -> dict[str, Any]:
     """The answer for events and a catalog: rows, total, idle and coverage. Money as Decimal USD."""
-    start_us, end_us, gap_us = us(start), us(end), scaled(gap_seconds, 10**6)
+    gap_us = scaled(gap_seconds, 10**6)
     book = Book(catalog, default_price)
     usages, gpus = sorted_out(events, book)
+    start_us, end_us = bounds(usages, gpus, gap_us, start, end)
     hours = range(-(-start_us // HOUR_US) * HOUR_US, end_us, HOUR_US)
     inner = book.bounds()
     cuts = {start_us, end_us, *hours, *(one for one in inner if start_us < one < end_us)}
@@ -742,7 +756,7 @@ def oracle(
             "covered_seconds": seconds(covered_us),
             "gap_seconds": seconds(gaps_us(gpus, start_us, end_us, gap_us)),
             "unreported_seconds": seconds(unreported_us),
-            "tokens": counts,
+            **{f"{name}_tokens": count for name, count in counts.items()},
         },
     }
 
@@ -765,29 +779,51 @@ def sorted_out(events: list[Event], book: Book) -> tuple[list[Event], dict[Gpu, 
     return usages, {gpu: sorted(readings, key=order) for gpu, readings in gpus.items()}
 
 
+def bounds(
+    usages: list[Event], gpus: dict[Gpu, list[Event]], gap_us: int, start: Any, end: Any
+) -> tuple[int, int]:
+    """The range; an open side goes as far as an event covers, in whole milliseconds."""
+    readings = [us(reading["ts"]) for own in gpus.values() for reading in own]
+    first = readings + [us(event["ts"]) - interval_of(event) for event in usages]
+    last = [moment + gap_us for moment in readings]
+    last += [us(event["ts"]) + (0 if interval_of(event) else 1000) for event in usages]
+    if not first and None in (start, end):
+        moment = us(start or end or EPOCH)
+        return moment, moment
+    start_us = us(start) if start is not None else min(first) // 1000 * 1000
+    end_us = us(end) if end is not None else -(-max(last) // 1000) * 1000
+    return start_us, max(start_us, end_us)
+
+
 def assigned(usages: list[Event], cell: int, hour: Hour, start: int, end: int) -> dict[Unit, list[Item]]:
-    """The items of each unit in a cell. What names the same units and is alike is added up before it is divided."""
+    """The items of each unit in a cell. Alike events that name the same units are added up, then divided."""
     alike: dict[tuple[Any, ...], list[Item]] = defaultdict(list)
     for event in usages:
         amounts = by_cell(event, start, end).get(cell)
         if amounts is None:
             continue
         item = Item(
-            event.get("measured_by") == "gateway", event["model"], owner(event), amounts, False, False
+            event.get("measured_by") == "gateway",
+            event["model"],
+            owner(event),
+            amounts,
+            lacks_prefill=event.get("prefill_seconds") is None,
+            lacks_decode=event.get("decode_seconds") is None,
+            says_cached="cached_prompt_tokens" in event,
         )
         item = item._replace(
-            lacks_prefill=item.prompt > 0 and event.get("prefill_seconds") is None,
-            lacks_decode=item.completion > 0 and event.get("decode_seconds") is None,
+            lacks_prefill=item.prompt > 0 and item.lacks_prefill,
+            lacks_decode=item.completion > 0 and item.lacks_decode,
         )
         alike[hour.shares(event), item.gateway, item.model, item.owner].append(item)
     items: dict[Unit, list[Item]] = defaultdict(list)
     # Engine events first: where gateway events belong is read off them.
     for gateway in (False, True):
-        engine = items.copy()
         for (among, is_gateway, *_), own in alike.items():
             if is_gateway == gateway:
-                for unit, part in divided(added(own), among, defaultdict(list, engine)).items():
-                    items[unit].append(part)
+                for unit, part in divided(added(own), among, items).items():
+                    if any(part.amounts.values()):
+                        items[unit].append(part)
     return items
 
 
@@ -813,6 +849,8 @@ def unit_rows(
     for (model, key), amounts in done.amounts.items():
         named = dimensions(model, key) | {"deployment": deployment}
         spent = done.costs.get((model, key), nothing)
+        if not any(amounts[name] for name in SHOWN):
+            continue
         if unit[0] == "none" or not {"gpu", "host"} & set(group_by):
             tokens = sum(amounts[name] for name in CLASSES)
             rows.append(Row(cell, named, amounts, spent, tokens if unit[0] == "none" else 0))
@@ -823,7 +861,7 @@ def unit_rows(
         amount_parts = {name: shares(amount, times) for name, amount in amounts.items()}
         cost_parts = {name: shares(cost, [costs[gpu] for gpu in gpus]) for name, cost in spent.items()}
         for number, gpu in enumerate(gpus):
-            hosts = {piece.place[0] for piece in hour.pieces if piece.gpu == gpu} - {None}
+            hosts = {piece.place[0] for piece in own if piece.gpu == gpu and piece.place[0] is not None}
             host = min(hosts, default=None)
             rows.append(
                 Row(
@@ -842,9 +880,8 @@ def grouped(
 ) -> list[dict[str, Any]]:
     groups: dict[tuple[int, tuple[Any, ...]], list[Row]] = defaultdict(list)
     for row in rows:
-        if any(row.amounts[name] for name in (*CLASSES, "requests")) or any(row.costs.values()):
-            since = max(start, step_bounds(row.cell * HOUR_US, step)[0]) if step else start
-            groups[since, tuple(row.dimensions.get(name) for name in group_by)].append(row)
+        since = max(start, step_bounds(row.cell * HOUR_US, step)[0]) if step else start
+        groups[since, tuple(row.dimensions.get(name) for name in group_by)].append(row)
     found = sorted(groups, key=lambda one: (one[0], [(part is not None, part or "") for part in one[1]]))
     return [
         {
@@ -874,15 +911,12 @@ def step_bounds(moment: int, step: str) -> tuple[int, int]:
 
 def fields(rows: list[Row], cost_pico: int, *, always: bool = False) -> dict[str, Any]:
     """What a row and the total say."""
-    tokens = {
-        name: sum(row.amounts[name] for row in rows)
-        for name in ("uncached_prompt", "cached_prompt", "completion", "reasoning", "requests")
-    }
+    tokens = {name: sum(row.amounts[name] for row in rows) for name in SHOWN}
     tokens["total"] = sum(tokens[name] for name in CLASSES)
     tokens["unpriced"] = sum(row.unpriced for row in rows)
     priced = tokens["total"] - tokens["unpriced"]
     known = always or cost_pico > 0 or priced > 0 or not tokens["unpriced"]
-    by_class = {name: usd(sum(row.costs[name] for row in rows)) if known else None for name in CLASSES}
+    by_class = {name: usd(sum(row.costs[name] for row in rows)) for name in CLASSES}
     return {
         "tokens": tokens,
         "cost_usd": usd(cost_pico) if known else None,
