@@ -93,7 +93,7 @@ def _amounts(ledger: Ledger, span: Span, row: Row, idle: Idle | None = None) -> 
             requests=row.requests,
             unpriced=row.unpriced,
         ),
-        "cost_usd": None if idle is None and tokens and not priced else usd(cost_pico),
+        "cost_usd": None if idle is None and tokens and not priced and not cost_pico else usd(cost_pico),
         "cost_usd_by_class": ClassCosts.model_validate(
             dict(zip(ClassCosts.model_fields, map(usd, row.cost_pico), strict=True))
         ),

@@ -44,6 +44,11 @@ class Item:
     requests: int = 0
     cost_pico: list[int] = field(default_factory=lambda: [0, 0, 0])
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to show."""
+        return not (any(self.tokens) or self.reasoning or self.requests)
+
 
 @dataclass(slots=True)
 class GpuPart:
@@ -124,7 +129,8 @@ def share(sums: Iterable[Sums], usage: Mapping[Named, Amounts], book: Book, weig
             cell.engine_tokens += amounts.tokens
             _put(cell, bucket, amounts, bucket.prompt, bucket.completion)
     for bucket, amounts in buckets.items():
-        if bucket.by_gateway:
+        # A part of an interval may hold nothing; it says nothing then.
+        if bucket.by_gateway and (amounts.tokens or amounts.requests):
             cell.gateway_tokens += amounts.tokens
             _put(cell, bucket, amounts, *_like_engines(cell, bucket))
     for (kind, _), unit in cell.units.items():
@@ -325,7 +331,7 @@ def _attribute(unit: Unit, model: str, engine: Amounts, gateway: Mapping[Whose, 
     reasoning = _parts(engine.reasoning, completions, max(engine.completion, sum(completions)))
     requests = _parts(engine.requests, [amounts.requests for amounts in said])
     for at, key in enumerate([*keys, NOBODY]):
-        if not (uncached[at] or cached[at] or completion[at] or requests[at]):
+        if not (uncached[at] or cached[at] or completion[at] or reasoning[at] or requests[at]):
             continue
         item = unit.items.setdefault(ItemId(model, key), Item())
         _add(item, uncached[at], cached[at], completion[at])

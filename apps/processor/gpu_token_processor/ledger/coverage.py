@@ -248,4 +248,6 @@ def _rank(reading: GpuMetric) -> tuple[object, ...]:
         reading.deployment or "",
         reading.gpu_instance or "",
         reading.name or "",
+        reading.host or "",
+        -1 if reading.gpu_index is None else reading.gpu_index,
     )

@@ -172,7 +172,7 @@ class Ledger:
         group_by = self.question.group_by
         by_gpu = not {"gpu", "host", GPU_INDEX}.isdisjoint((*group_by, *where))
         for item_id, item in unit.items.items():
-            if not (any(item.tokens) or item.requests):
+            if item.is_empty:
                 continue
             for place, part in _on_gpus(unit_id, unit, item) if by_gpu else _whole(unit_id, item):
                 if any(_value(name, item_id, place) != value for name, value in where.items()):

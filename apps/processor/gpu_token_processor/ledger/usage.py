@@ -148,7 +148,7 @@ class Usage:
         begins_us, ends_us = max(begun_us, self._start_us), min(ts_us, self._end_us)
         if begins_us >= ends_us:
             return
-        self._span(begins_us, ends_us)
+        self._span(begins_us // US_PER_MS * US_PER_MS, ends_us)
         whole = _whole(usage)
         piece = self._book.piece(ts_us - 1)
         while begins_us < ends_us:
