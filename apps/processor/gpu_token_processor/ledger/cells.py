@@ -130,7 +130,7 @@ def share(sums: Iterable[Sums], usage: Mapping[Named, Amounts], book: Book, weig
             _put(cell, bucket, amounts, bucket.prompt, bucket.completion)
     for bucket, amounts in buckets.items():
         # A part of an interval may hold nothing; it says nothing then.
-        if bucket.by_gateway and (amounts.tokens or amounts.requests):
+        if bucket.by_gateway and not amounts.is_empty:
             cell.gateway_tokens += amounts.tokens
             _put(cell, bucket, amounts, *_like_engines(cell, bucket))
     for (kind, _), unit in cell.units.items():

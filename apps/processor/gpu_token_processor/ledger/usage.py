@@ -94,6 +94,11 @@ class Amounts:
         return self.uncached_prompt + self.cached_prompt
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing was counted, as may be of a part of an interval."""
+        return not (self.tokens or self.reasoning or self.requests or self.prefill_us or self.decode_us)
+
+    @property
     def tokens(self) -> int:
         """Prompt and completion tokens."""
         return self.uncached_prompt + self.cached_prompt + self.completion
