@@ -129,8 +129,7 @@ def share(sums: Iterable[Sums], usage: Mapping[Named, Amounts], book: Book, weig
             cell.engine_tokens += amounts.tokens
             _put(cell, bucket, amounts, bucket.prompt, bucket.completion)
     for bucket, amounts in buckets.items():
-        # A part of an interval may hold nothing; it says nothing then.
-        if bucket.by_gateway and not amounts.is_empty:
+        if bucket.by_gateway:
             cell.gateway_tokens += amounts.tokens
             _put(cell, bucket, amounts, *_like_engines(cell, bucket))
     for (kind, _), unit in cell.units.items():
@@ -238,6 +237,9 @@ def _put(cell: Cell, bucket: _Bucket, amounts: Amounts, prompt: _Candidates, com
         for unit_id, _ in (*prompt, *completion):
             cell.units[unit_id].ambiguous = True
     for unit_id, part in _divided(amounts, prompt, completion):
+        # A part may hold nothing; it says nothing then.
+        if part.is_empty:
+            continue
         unit = cell.units.setdefault(unit_id, Unit())
         side = unit.by_gateway if bucket.by_gateway else unit.by_engine
         side.setdefault(bucket.item, Amounts()).add(part)
