@@ -27,6 +27,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from itertools import pairwise
+from math import floor
 from typing import Any, NamedTuple
 
 HOUR_US = 3_600_000_000
@@ -240,6 +241,7 @@ class Piece(NamedTuple):
     unit: Unit
     place: tuple[str | None, int | None]
     price: Fraction
+    share: Fraction
 
     @property
     def us(self) -> int:
@@ -289,15 +291,21 @@ def covered_pieces(book: Book, gpus: dict[Gpu, list[Event]], cuts: set[int], gap
 def described(book: Book, gpu: Gpu, reading: Event, start: int, end: int) -> Piece:
     uuid = gpu[1] if gpu[0] == "uuid" else None
     host, index, name = reading.get("host"), reading.get("gpu_index"), reading.get("name")
+    if uuid is not None and reading.get("uuid") is not None:
+        known = book.gpu_row(uuid, None, None, us(reading["ts"]))
+        if host is None:
+            host, index = known.get("host"), known.get("gpu_index") if index is None else index
+        name = name or known.get("name")
     row = book.gpu_row(uuid, host, index, start)
+    share = book.share(uuid, row, reading.get("gpu_instance"), name, start)
     deployment = reading.get("deployment") or book.deployment(uuid, [(host, index)], start)
     unit = ("deployment", deployment) if deployment is not None else ("gpu", gpu_text(gpu))
     if reading.get("price_per_hour_usd") is not None:
         price = exact(reading["price_per_hour_usd"])
     else:
         price = book.listed_price(uuid, host, book.lease(uuid, host, start), name, start)
-        price *= book.share(uuid, row, reading.get("gpu_instance"), name, start)
-    return Piece(start, end, gpu, unit, (host, index), price)
+        price *= share
+    return Piece(start, end, gpu, unit, (host, index), price, share)
 
 
 def pico(covered_us: int, usd_per_hour: Fraction) -> int:
@@ -356,9 +364,10 @@ def silent(
     """Silent time (us) of a lease in a piece of time, and its price per GPU hour."""
     uuid, host = lease["selector"].get("uuid"), lease["selector"].get("host")
     rows = leased_gpus(book.at("gpus", first), lease)
-    count = 1 if uuid is not None else lease.get("gpus") or len(rows)
+    cards = {row.get("card") or row.get("uuid") or (row["host"], row["gpu_index"]) for row in rows}
+    count = 1 if uuid is not None else lease.get("gpus") or len(cards)
     covered_us = sum(
-        max(0, min(piece.end, last) - max(piece.start, first))
+        max(0, min(piece.end, last) - max(piece.start, first)) * (1 if uuid is not None else piece.share)
         for piece in pieces
         if (piece.gpu[:2] == ("uuid", uuid) if uuid is not None else piece.place[0] == host)
     )
@@ -368,7 +377,7 @@ def silent(
     price = book.listed_price(uuid, host, lease, row.get("name"), first)
     if uuid is not None:
         price *= book.share(uuid, row, None, row.get("name"), first)
-    return max(0, count * (last - first) - covered_us), price
+    return max(0, floor(count * (last - first) - covered_us)), price
 
 
 # --- Usage

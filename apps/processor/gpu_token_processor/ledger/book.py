@@ -43,6 +43,8 @@ class Terms(NamedTuple):
     deployment: str | None
     usd_per_hour: Fraction
     source: str
+    # Of a card; 1 for a whole one.
+    share: Fraction
 
 
 class Book:
@@ -59,7 +61,8 @@ class Book:
         )
         dates = {date for row in rows for date in (row.valid_from_us, row.valid_to_us) if date is not None}
         self._cuts = [_EVER_US, *sorted(dates), _NEVER_US]
-        self.knows_places = any(gpu.uuid and gpu.gpu_index is not None for gpu in catalog.gpus)
+        self.knows_gpus = bool(catalog.gpus)
+        self.identify = cache(self._identify)
         self.terms = cache(self._terms)
         self.serving = cache(self._serving)
         self.deployment_of = cache(self._deployment_of)
@@ -80,13 +83,23 @@ class Book:
             yield piece, start_us, upto
             start_us, piece = upto, piece + 1
 
-    def identify(self, seen: Seen, at_us: int) -> Seen:
-        """A GPU that is known only by its place gets the uuid that the catalogue has for the place."""
-        if seen.uuid is not None or seen.gpu_index is None:
-            return seen
-        for gpu in self.catalog.gpus:
-            if gpu.uuid and (gpu.host, gpu.gpu_index) == (seen.host, seen.gpu_index) and gpu.holds(at_us):
-                return seen._replace(uuid=gpu.uuid)
+    def _identify(self, seen: Seen, piece: int) -> Seen:
+        """The GPU with what the catalogue knows of it and the reading does not say.
+
+        One that is known only by its place gets the uuid of the place, and one that is known only by
+        its uuid gets the uuid's place and name.
+        """
+        for gpu in self._gpus(self._moment(piece)):
+            if gpu.uuid is None:
+                continue
+            if seen.uuid is None:
+                if gpu.gpu_index is not None and (gpu.host, gpu.gpu_index) == (seen.host, seen.gpu_index):
+                    return seen._replace(uuid=gpu.uuid)
+            elif gpu.uuid == seen.uuid:
+                if seen.host is None:
+                    index = gpu.gpu_index if seen.gpu_index is None else seen.gpu_index
+                    seen = seen._replace(host=gpu.host, gpu_index=index)
+                return seen._replace(name=seen.name or gpu.name)
         return seen
 
     def weights(self, at_us: int) -> Weights:
@@ -142,7 +155,8 @@ class Book:
         at_us = self._moment(piece)
         usd_per_hour, source = self._price(seen, at_us)
         deployment = self.deployment_of(seen.uuid, seen.host, seen.gpu_index, piece)
-        return Terms(deployment, usd_per_hour * self._share(seen, at_us), source)
+        share = self._share(seen, at_us)
+        return Terms(deployment, usd_per_hour * share, source, share)
 
     def _price(self, seen: Seen, at_us: int) -> tuple[Fraction, str]:
         lease = self._lease_of(seen, at_us)

@@ -90,11 +90,8 @@ class Coverage:
             # As if it had not been read: the store is not asked for it.
             return
         described = Seen(reading.uuid, reading.host, reading.gpu_index, reading.name, reading.gpu_instance)
-        if reading.uuid is None and self._book.knows_places:
-            # The catalogue's uuid of a place may change.
-            known = None
-        else:
-            known = self._by_description.get(described)
+        # What the catalogue knows of a GPU may change.
+        known = None if self._book.knows_gpus else self._by_description.get(described)
         track, seen = self._meet(described, ts_us) if known is None else known
         last = track.last
         if last is not None:
@@ -143,7 +140,7 @@ class Coverage:
             )
 
     def _meet(self, described: Seen, ts_us: int) -> tuple[GpuTrack, Seen]:
-        seen = self._book.identify(described, ts_us)
+        seen = self._book.identify(described, self._book.piece(ts_us))
         gpu_id = gpu_identity(seen)
         track = self._tracks.setdefault(gpu_id, GpuTrack(gpu_id))
         self._by_description[described] = track, seen

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from math import floor
 from typing import NamedTuple
 
 from gpu_token_processor.ledger.book import DEFAULT_PRICE, Book
@@ -195,11 +196,13 @@ class Ledger:
         """Leased time that no reading covers, and, if asked for, its cost."""
         if self.bounds is None or any(name not in _NAMES for name in where):
             return
-        covered_us: dict[tuple[str, str | None, int, int], int] = defaultdict(int)
+        covered_us: dict[tuple[str, str | None, int, int], Fraction] = defaultdict(Fraction)
         for counted in self.sums:
-            for kind in ("uuid", "host"):
-                value = getattr(counted.seen, kind)
-                covered_us[kind, value, counted.hour, counted.piece] += counted.covered_us
+            seen, hour, piece = counted.seen, counted.hour, counted.piece
+            covered_us["uuid", seen.uuid, hour, piece] += counted.covered_us
+            # A host's lease counts cards, of which a slice is a part.
+            share = self.book.terms(seen, piece).share
+            covered_us["host", seen.host, hour, piece] += counted.covered_us * share
         start_us, end_us = self.bounds
         for lease in self.book.catalog.leases:
             kind, value = lease.selector
@@ -213,7 +216,7 @@ class Ledger:
                 hour_ends_us = min(ends_us, (hour + 1) * US_PER_HOUR)
                 for piece, from_us, upto_us in self.book.pieces(begins_us, hour_ends_us):
                     length_us = lease.gpus * (upto_us - from_us)
-                    silent = max(0, length_us - covered_us[kind, value, hour, piece])
+                    silent = max(0, floor(length_us - covered_us[kind, value, hour, piece]))
                     silent_us[hour, self.book.lease_price(lease, from_us)] += silent
                 begins_us = hour_ends_us
             for (hour, usd_per_hour), silent in silent_us.items():
