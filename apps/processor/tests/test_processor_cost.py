@@ -1,170 +1,205 @@
-from collections.abc import Sequence
+"""The rules of docs/cost-model.md one by one; the oracle's tests ask them all together."""
+
+import io
+import json
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from typing import Any
 
 import pytest
-from gpu_token_processor.cost import (
-    GpuCost,
-    Prices,
-    Reading,
-    UsageRow,
-    accrue,
-    per_token,
-    share,
-)
-from hypothesis import given
-from hypothesis import strategies as st
+from gpu_token_processor.api.models import CostAnswer
+from gpu_token_processor.ledger.book import Book
+from gpu_token_processor.ledger.catalog_file import parse_catalog
+from gpu_token_processor.ledger.exact import US_PER_SECOND, stored_us
+from gpu_token_processor.ledger.offline import Source, answer
+from gpu_token_processor.ledger.question import Question
 
 T0 = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
-PRICES = Prices({"A100 40GB": 3.2}, default_usd=0.85)
+THIRTY_SECONDS_USD = 0.0070833
+Event = dict[str, Any]
 
 
-def reading(
-    at_seconds: float,
-    gpu_id: str = "gpu",
-    price: float | None = 0.85,
-    name: str | None = None,
-    utilization: float | None = 0.5,
-    power_w: float | None = 280,
-) -> Reading:
-    return Reading(gpu_id, T0 + timedelta(seconds=at_seconds), "host", 0, name, utilization, power_w, price)
+def at(seconds: float) -> str:
+    return (T0 + timedelta(seconds=seconds)).isoformat()
 
 
-def cost_of(readings: Sequence[Reading], seconds: float = 30, gap_seconds: float = 30) -> list[GpuCost]:
-    return accrue(readings, T0, T0 + timedelta(seconds=seconds), gap_seconds, PRICES)
+def reading(seconds: float = 0, **changes: Any) -> Event:
+    return {"ts": at(seconds), "host": "h", "gpu_index": 0, "price_per_hour_usd": 0.85} | changes
 
 
-def test_worked_example_of_the_docs() -> None:
-    """One RTX 3090 at 0.85 USD/h, half used, 280 W; two events a second of 1,440 tokens; 30 s."""
-    (gpu,) = cost_of([reading(second) for second in range(-1, 30)])
-    tokens = 30 * 2 * 1440
-    assert gpu.covered_seconds == 30
-    assert gpu.wall_clock_usd == pytest.approx(0.0070833, rel=1e-4)
-    assert per_token(gpu.wall_clock_usd, tokens) == pytest.approx(8.198e-8, rel=1e-3)
-    assert per_token(gpu.utilization_weighted_usd, tokens) == pytest.approx(4.099e-8, rel=1e-3)
-    assert gpu.energy_kwh == pytest.approx(0.0023333, rel=1e-4)
-    assert per_token(gpu.energy_kwh * 0.2, tokens) == pytest.approx(5.401e-9, rel=1e-3)
+def usage(seconds: float = 1, **changes: Any) -> Event:
+    return {"ts": at(seconds), "model": "m", "prompt_tokens": 1000, "completion_tokens": 440} | changes
+
+
+def ask(
+    *events: Event,
+    seconds: float = 30,
+    start: float = 0,
+    catalog: dict[str, Any] | None = None,
+    gap_seconds: float = 30,
+    **question: Any,
+) -> CostAnswer:
+    """What is answered for [start, seconds) after T0."""
+    lines = b"".join(json.dumps(event).encode() + b"\n" for event in events)
+    return answer(
+        [Source("events", io.BytesIO(lines))],
+        Book(parse_catalog(catalog or {}), Fraction(2)),
+        Question(
+            start_us=stored_us(T0 + timedelta(seconds=start)),
+            end_us=stored_us(T0 + timedelta(seconds=seconds)),
+            gap_us=round(gap_seconds * US_PER_SECOND),
+            **question,
+        ),
+    )
+
+
+def costs(found: CostAnswer) -> dict[tuple[str | None, ...], float | None]:
+    """USD by key."""
+    return {
+        tuple(row.key.values()): None if row.cost_usd is None else round(float(row.cost_usd), 7)
+        for row in found.rows
+    }
 
 
 def test_no_fence_post_error() -> None:
     """30 readings a second apart are 30 s, not 29."""
-    (gpu,) = cost_of([reading(second) for second in range(30)])
+    (gpu,) = ask(*(reading(second) for second in range(30))).gpus
     assert (gpu.covered_seconds, gpu.readings) == (30, 30)
 
 
 def test_a_gap_is_a_gap() -> None:
-    (gpu,) = cost_of([reading(0), reading(100)], seconds=200, gap_seconds=30)
-    assert (gpu.covered_seconds, gpu.gap_seconds) == (60, 70)
+    found = ask(reading(0), reading(100), seconds=200)
+    assert (found.gpu_seconds, found.gap_seconds) == (60, 70)
+    assert (found.coverage.covered_seconds, found.coverage.gap_seconds) == (60, 70)
 
 
-def test_an_earlier_reading_still_holds() -> None:
-    (gpu,) = cost_of([reading(-10)], seconds=60, gap_seconds=30)
+def test_an_earlier_reading_still_holds_and_one_that_ended_before_is_not_named() -> None:
+    (gpu,) = ask(reading(-10), seconds=60).gpus
     assert (gpu.covered_seconds, gpu.readings) == (20, 0)
-
-
-def test_a_gpu_that_ended_before_is_not_named() -> None:
-    assert cost_of([reading(-31)]) == []
+    assert ask(reading(-31), seconds=60).gpus == []
 
 
 @pytest.mark.parametrize(
     ("price", "name", "expected_usd", "source"),
     [
-        (1.5, "A100 40GB", 1.5, "event"),
-        (0.0, "A100 40GB", 0.0, "event"),
-        (None, "A100 40GB", 3.2, "inventory"),
-        (None, "H100", 0.85, "default"),
-        (None, None, 0.85, "default"),
+        (1.5, "A100", 1.5, "event"),
+        (0.0, "A100", 0.0, "event"),
+        (None, "A100", 3.2, "inventory"),
+        (None, "NVIDIA A100", 3.2, "inventory"),
+        (None, "H100", 2.0, "default"),
+        (None, None, 2.0, "default"),
     ],
 )
 def test_price(price: float | None, name: str | None, expected_usd: float, source: str) -> None:
-    (gpu,) = cost_of([reading(0, price=price, name=name)], seconds=3600, gap_seconds=3600)
-    assert (gpu.wall_clock_usd, gpu.price_source) == (pytest.approx(expected_usd), source)
+    catalog = {"prices": [{"selector": {"gpu_name": "A100"}, "usd_per_hour": 3.2}]}
+    found = ask(reading(price_per_hour_usd=price, name=name), catalog=catalog, seconds=3600, gap_seconds=3600)
+    assert (float(found.total.cost_usd or 0), found.gpus[0].price_source) == (expected_usd, source)
+    assert found.coverage.default_price_share == (1 if source == "default" else 0)
 
 
-def test_a_price_that_changes_counts_from_when_it_does() -> None:
-    (gpu,) = cost_of([reading(0, price=1), reading(1800, price=3)], seconds=3600, gap_seconds=1800)
-    assert gpu.wall_clock_usd == pytest.approx(2.0)
+def test_tokens_of_a_silent_gpu_are_paid_by_no_other() -> None:
+    found = ask(reading(uuid="B"), usage(gpu_uuid="A", host="h", gpu_index=0))
+    assert costs(found) == {("m",): None}
+    assert found.rows[0].tokens.unpriced == found.coverage.unpriced_tokens == 1440
+    assert float(found.idle.fleet_usd) == pytest.approx(THIRTY_SECONDS_USD, rel=1e-4)
+    assert (found.gpus[0].total_tokens, found.models[0].wall_clock.cost_usd) == (0, None)
 
 
-def test_absent_utilization_and_power_count_as_none() -> None:
-    (gpu,) = cost_of([reading(0, utilization=None, power_w=None)])
-    assert (gpu.utilization_weighted_usd, gpu.energy_kwh) == (0, 0)
-
-
-def test_no_token_is_no_division() -> None:
-    assert per_token(1.0, 0) is None
-    assert per_token(None, 10) is None
-    assert per_token(0.0, 10) == 0.0
-
-
-seconds = st.lists(st.integers(-60_000, 120_000), min_size=1, max_size=30).map(
-    lambda milliseconds: sorted(one / 1000 for one in milliseconds)
-)
-
-
-@given(seconds, st.floats(0.5, 90), st.floats(1, 100))
-def test_parts_add_up_to_the_whole(times: list[float], gap_seconds: float, cut: float) -> None:
-    """Any range costs what its two halves cost, whatever the arrival of readings was."""
-    end, middle = T0 + timedelta(seconds=101), T0 + timedelta(seconds=cut)
-    readings = [reading(at) for at in times]
-
-    def usd(start: datetime, until: datetime) -> float:
-        held = [one for one in readings if start - timedelta(seconds=gap_seconds) <= one.ts < until]
-        return sum(gpu.wall_clock_usd for gpu in accrue(held, start, until, gap_seconds, PRICES))
-
-    assert usd(T0, middle) + usd(middle, end) == pytest.approx(usd(T0, end), abs=1e-12)
-
-
-@given(seconds, st.floats(0.5, 90))
-def test_never_more_than_the_range(times: list[float], gap_seconds: float) -> None:
-    for gpu in cost_of([reading(at) for at in times], gap_seconds=gap_seconds):
-        assert 0 <= gpu.covered_seconds <= 30.000001
-        assert gpu.covered_seconds + gpu.gap_seconds <= 30.000001
-
-
-def gpu_cost(gpu_id: str, usd: float, host: str = "host", gpu_index: int = 0) -> GpuCost:
-    return GpuCost(gpu_id, host, gpu_index, None, wall_clock_usd=usd)
-
-
-def row(model: str, tokens: int, host: str = "host", gpu_index: int = 0, uuid: str | None = None) -> UsageRow:
-    return UsageRow(model, host, gpu_index, uuid, events=1, prompt_tokens=tokens, completion_tokens=0)
-
-
-def shared(gpus: list[GpuCost], rows: list[UsageRow]) -> tuple[dict[str, float], float, dict[str, int]]:
-    shares = share(gpus, rows, lambda gpu: gpu.wall_clock_usd)
-    return shares.model_usd, shares.idle_usd, shares.gpu_tokens
-
-
-def test_models_share_their_gpu_by_tokens() -> None:
-    assert shared([gpu_cost("a", 4.0)], [row("x", 300), row("y", 100)]) == (
-        {"x": 3.0, "y": 1.0},
-        0.0,
-        {"a": 400},
+def test_one_gpu_named_two_ways_is_one_gpu() -> None:
+    found = ask(
+        reading(uuid="A"),
+        usage(1, model="new", gpu_uuid="A"),
+        usage(2, model="old", host="h", gpu_index=0),
     )
+    half = pytest.approx(THIRTY_SECONDS_USD / 2, rel=1e-4)
+    assert costs(found) == {("new",): half, ("old",): half}
 
 
-def test_models_on_other_gpus_do_not_pay() -> None:
-    gpus = [gpu_cost("a", 4.0), gpu_cost("b", 1.0, host="other")]
-    assert shared(gpus, [row("x", 300), row("y", 100, host="other")]) == (
-        {"x": 4.0, "y": 1.0},
-        0.0,
-        {"a": 300, "b": 100},
-    )
+def test_usage_that_fits_two_gpus_is_shared_by_both() -> None:
+    gpus = reading(uuid="A"), reading(uuid="B", price_per_hour_usd=1.7)
+    found = ask(*gpus, usage(host="h", gpu_index=0))
+    assert costs(found) == {("m",): pytest.approx(3 * THIRTY_SECONDS_USD, rel=1e-4)}
+    assert [gpu.total_tokens for gpu in found.gpus] == [None, None]
 
 
-def test_a_gpu_without_tokens_is_idle() -> None:
-    gpus = [gpu_cost("a", 4.0), gpu_cost("b", 1.0, gpu_index=1)]
-    assert shared(gpus, [row("x", 300)]) == ({"x": 4.0}, 1.0, {"a": 300, "b": 0})
+def test_equal_times_are_ordered_by_id() -> None:
+    """Not by order of arrival, be there ids or not."""
+    for ids in (("a", "b"), (None, None)):
+        two = [
+            reading(0, price_per_hour_usd=price, event_id=event_id)
+            for price, event_id in zip((1, 3), ids, strict=True)
+        ]
+        assert [float(ask(*order).total.cost_usd or 0) for order in (two, two[::-1])] == [0.025, 0.025]
 
 
-def test_two_gpus_of_index_0_are_shared_as_one_unless_named() -> None:
-    gpus = [gpu_cost("a", 4.0), gpu_cost("b", 1.0)]
-    assert shared(gpus, [row("x", 300)]) == ({"x": 5.0}, 0.0, {})
-    assert shared(gpus, [row("x", 300, uuid="a"), row("y", 10)]) == (
-        {"x": 4.0, "y": 1.0},
-        0.0,
-        {"a": 300, "b": 10},
-    )
+def test_one_grain_of_time() -> None:
+    """An event half a millisecond after a full one lies at the full one; so does a bound."""
+    late = usage(0.0005)
+    assert ask(late, start=0.0009).tokens.events == 1
+    assert ask(late, start=0.001).tokens.events == 0
+    found = ask(reading(0.0005), start=0.0009)
+    assert found.window.start == T0
+    assert found.gpu_seconds == 30
 
 
-def test_tokens_of_an_unknown_gpu_cost_nobody() -> None:
-    assert shared([gpu_cost("a", 4.0)], [row("x", 1, host="elsewhere")]) == ({}, 4.0, {"a": 0})
+def test_identities_are_not_joined_text() -> None:
+    gpus = [
+        reading(host="a", gpu_index=0, name="b/1/c"),
+        reading(host="a/0/b", gpu_index=1, name="c"),
+        reading(host=None),
+        reading(host="unknown"),
+        reading(host=None, gpu_index=None, uuid="unknown/0/"),
+    ]
+    assert len({gpu.gpu_id for gpu in ask(*gpus).gpus}) == len(gpus)
+
+
+def test_a_deployment_pays_for_all_its_gpus() -> None:
+    """Eight GPUs at 4 USD an hour serve one model, and usage names one of them."""
+    gpus = [reading(gpu_index=index, price_per_hour_usd=4) for index in range(8)]
+    catalog = {
+        "deployments": [
+            {"id": "d", "models": ["m"], "gpus": [{"host": "h", "gpu_index": index} for index in range(8)]}
+        ]
+    }
+    hour = {"seconds": 3600, "gap_seconds": 3600, "catalog": catalog}
+    assert costs(ask(*gpus, usage(host="h", gpu_index=3), **hour)) == {("m",): 32.0}
+    assert costs(ask(*gpus, usage(), **hour, group_by=("model", "deployment"))) == {("m", "d"): 32.0}
+    idle = ask(*gpus, **hour).idle
+    assert (idle.loaded_usd, idle.fleet_usd) == (32, 0)
+
+
+def test_usage_can_name_several_gpus() -> None:
+    gpus = [reading(uuid=f"GPU-{index}", gpu_index=index) for index in range(3)]
+    found = ask(*gpus, usage(gpu_uuids=["GPU-0", "GPU-2"]))
+    assert costs(found) == {("m",): pytest.approx(2 * THIRTY_SECONDS_USD, rel=1e-4)}
+    assert float(found.idle.fleet_usd) == pytest.approx(THIRTY_SECONDS_USD, rel=1e-4)
+
+
+def test_time_counts_where_a_reading_has_no_utilization_and_no_power() -> None:
+    found = ask(reading(0, utilization=0.5, power_w=100), reading(10, utilization=None), gap_seconds=10)
+    assert found.coverage.covered_seconds == 20
+    assert (found.coverage.without_utilization_seconds, found.coverage.without_power_seconds) == (10, 10)
+    assert found.utilization_weighted.cost_usd == pytest.approx(0.85 * 5 / 3600)
+
+
+def test_an_interval_is_spread_over_its_hours() -> None:
+    whole = usage(3600, prompt_tokens=7, completion_tokens=0, interval_seconds=7200)
+    found = ask(whole, start=-3600, seconds=3600, step="hour")
+    assert [row.tokens.total for row in found.rows] == [3, 4]
+    assert found.total.tokens.requests == found.tokens.events == 1
+
+
+def test_an_id_counts_once_and_other_content_is_a_conflict() -> None:
+    one = usage(event_id="x")
+    found = ask(one, one, usage(event_id="x", model="other"))
+    assert found.tokens.events == 1
+    assert found.coverage.conflicting_events == 1
+
+
+def test_selection_keeps_idle_of_the_selected_gpus_only() -> None:
+    gpus = reading(host="a"), reading(host="b")
+    found = ask(*gpus, usage(host="a", gpu_index=0), where=(("host", "b"),))
+    assert found.rows == []
+    assert found.total.cost_usd == found.idle.fleet_usd > 0
+    found = ask(*gpus, usage(host="a", gpu_index=0), where=(("model", "m"),))
+    assert found.total.cost_usd == found.rows[0].cost_usd

@@ -162,7 +162,7 @@ def _data_routes(answers: Answers) -> APIRouter:
 
     @router.get("/cost", response_model=CostAnswer)
     def cost(query: Annotated[LedgerParameters, Query()]) -> Response:
-        """What tokens cost, and whose they are: over the window that ends with the latest event or a range."""
+        """What tokens cost, and whose they are, over the latest window or a range."""
         return cache.get(
             ("cost", *query.model_dump().values()),
             lambda: _exactly(

@@ -59,7 +59,7 @@ def connection(settings: Settings) -> dict[str, object]:
 
 
 def consumer_config(settings: Settings, on_error: Callable[[KafkaError], None]) -> dict[str, object]:
-    """The consumer's settings. Only the poller commits; see ledger.py."""
+    """The consumer's settings. Only the poller commits; see offsets.py."""
     config: dict[str, object] = {
         **connection(settings),
         "group.id": settings.consumer_group,

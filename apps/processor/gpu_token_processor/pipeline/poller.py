@@ -11,7 +11,7 @@ from gpu_token_processor.metrics import Metrics
 from gpu_token_processor.pipeline.batch import Partition, Record
 from gpu_token_processor.pipeline.decoding import Decoder
 from gpu_token_processor.pipeline.kafka import ends_client
-from gpu_token_processor.pipeline.ledger import Ledger
+from gpu_token_processor.pipeline.offsets import Offsets
 from gpu_token_processor.pipeline.state import ConsumerState, Phase
 from gpu_token_processor.pipeline.writer import Writer
 
@@ -51,7 +51,7 @@ class Poller:
         self._batch_events = batch_events
         self._linger_seconds = linger_seconds
         self._storing_stop_seconds = storing_stop_seconds
-        self._ledger = Ledger()
+        self._offsets = Offsets()
         self._paused = False
         # Records that arrived although everything was paused.
         self._early: list[Record] = []
@@ -134,11 +134,11 @@ class Poller:
 
     def _take_safe(self) -> None:
         for batch in self._writer.take_safe():
-            self._ledger.stored(batch.next_offsets)
+            self._offsets.stored(batch.next_offsets)
 
     def _commit_when_due(self) -> None:
         now = time.monotonic()
-        offsets = self._ledger.to_commit()
+        offsets = self._offsets.to_commit()
         # One at a time. Commits that pile up while the broker is away may arrive after the session has
         # ended, and Kafka excludes (fences) for good a static member that commits without a session.
         if offsets and now >= self._next_commit and not self._committing:
@@ -161,14 +161,14 @@ class Poller:
         self._committing = False
         if error is not None:
             log.warning("offsets not committed: %s", error.str())
-        self._ledger.committed(
+        self._offsets.committed(
             {Partition(one.topic, one.partition): one.offset for one in offsets if not (error or one.error)}
         )
 
     # Rebalancing. These run inside consume, poll and close.
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._ledger.assign(_keys(partitions))
+        self._offsets.assign(_keys(partitions))
         consumer.incremental_assign(partitions)
         # The client keeps a partition paused even when the partition is assigned again.
         (consumer.pause if self._paused else consumer.resume)(partitions)
@@ -179,13 +179,13 @@ class Poller:
         self._writer.wait_until_idle(_DRAIN_SECONDS)
         self._take_safe()
         keys = set(_keys(partitions))
-        self._commit_now({key: offset for key, offset in self._ledger.to_commit().items() if key in keys})
-        self._ledger.drop(keys)
+        self._commit_now({key: offset for key, offset in self._offsets.to_commit().items() if key in keys})
+        self._offsets.drop(keys)
         consumer.incremental_unassign(partitions)
         self._report_assignment("revoked", partitions)
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._ledger.drop(_keys(partitions))
+        self._offsets.drop(_keys(partitions))
         consumer.incremental_unassign(partitions)
         self._report_assignment("lost", partitions)
 
@@ -196,12 +196,12 @@ class Poller:
         except KafkaException as error:
             log.warning("committed offsets not known: %s", error)
             return
-        self._ledger.committed(
+        self._offsets.committed(
             {Partition(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
         )
 
     def _report_assignment(self, what: str, partitions: list[TopicPartition]) -> None:
-        count = len(self._ledger.partitions)
+        count = len(self._offsets.partitions)
         self._state.assigned_partitions = count
         self._metrics.assigned_partitions.set(count)
         names = ", ".join(f"{topic} [{partition}]" for topic, partition in sorted(_keys(partitions)))
@@ -225,7 +225,7 @@ class Poller:
         self._next_lag = now + _LAG_INTERVAL_SECONDS
         self._state.lags = tuple(
             (partition.topic, partition.partition, lag)
-            for partition in self._ledger.partitions
+            for partition in self._offsets.partitions
             if (lag := self._lag(partition)) is not None
         )
 
@@ -233,7 +233,7 @@ class Poller:
         low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
         if high < 0:
             return None
-        position = self._ledger.position(partition)
+        position = self._offsets.position(partition)
         return max(0, high - (position if position is not None else max(low, 0)))
 
     def _report_writer(self) -> None:

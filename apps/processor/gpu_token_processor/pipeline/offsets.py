@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from gpu_token_processor.pipeline.batch import Partition
 
 
-class Ledger:
+class Offsets:
     """Offsets are the next to read, as Kafka commits them. Used only by the consumer's thread."""
 
     def __init__(self) -> None:
