@@ -7,7 +7,7 @@ from gpu_token_processor.documents import Document
 from gpu_token_processor.pipeline.batch import Partition, Record, Refusal
 from gpu_token_processor.pipeline.dead_letters import dead_letter
 from gpu_token_processor.pipeline.decoding import Decoder
-from gpu_token_processor.pipeline.ledger import Ledger
+from gpu_token_processor.pipeline.offsets import Offsets
 from gpu_token_processor.pipeline.storing import store_writes
 from gpu_token_processor.store.contract import InsertOutcome
 from hypothesis import given
@@ -87,7 +87,7 @@ class Kafka:
     def live(self, store: FakeStore, sink: FakeSink, fate: Fate, batch_events: int) -> None:
         """One life of a processor, from the committed offsets to the end of the log."""
         decoder = Decoder(TOPICS, timedelta(days=3650), timedelta(minutes=10), lambda: NOW)
-        ledger = Ledger()
+        ledger = Offsets()
         ledger.assign(self.records)
         position = dict(self.committed)
         while True:
