@@ -34,8 +34,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     outside = Lab(fleet_file)
     outside.ok("up", "producers-1")
     outside.ok("down")
-    # Only now: a lab that goes down removes .lab. Another that goes down meanwhile takes `place` for the folder of
-    # an environment, and so removes neither .lab nor the engine in the namespaces, which it can see.
+    # Only now: a lab that goes down removes .lab. Another that goes down meanwhile takes `place` for the
+    # folder of an environment: so it removes neither .lab nor the engine in the namespaces, which it can see.
     place = ROOT / ".lab" / "alone"
     for path in (folder / "docker", folder / "lab", place, Path("/var/lib/docker")):
         path.mkdir(parents=True, exist_ok=True)
