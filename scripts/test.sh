@@ -19,24 +19,23 @@ part() { # part NAME COMMAND...
   printf '%-20s %-7s %4d s\n' "$name" "$outcome" $((SECONDS - start)) | tee -a "$results/outcomes"
 }
 
-# Linters need one core, and the lab's tests mostly wait. The lab builds the machines' image, once for all that follow.
+# Two lanes. The whole site takes longest: it begins at once, and its `lab up` builds the machines' images.
+part e2e pytest -v --durations=0 --durations-min=5 tests/e2e &
+
+# The other lane never has more than one lab up. It begins with what needs none, which gives way to the site. Should the
+# images still not be there then, `lab up` waits for them: only one lab at a time builds (lab/images/choose.py).
 {
-  part lint scripts/lint.sh
+  part lint nice scripts/lint.sh
   part sbom scripts/sbom.sh
   part audit scripts/audit.sh
+  part unit nice pytest -q -n 2 --dist loadfile
+  # The roles' scenarios follow each other on the same machines: what one has set up, the next finds there.
+  for scenario in docker kafka mongo processor producers; do
+    part "molecule $scenario" env KEEP_MACHINES=1 molecule test -s "$scenario"
+  done
+  part "molecule destroy" molecule destroy -s producers
+  part lab pytest -q tests/lab
 } &
-part lab pytest -q tests/lab
-wait
-
-part unit pytest -q -n 4 --dist loadfile
-
-# Two labs side by side. The roles' scenarios follow each other on the same machines: what one has set up, the next
-# finds there.
-part e2e pytest -v --durations=0 --durations-min=5 tests/e2e &
-for scenario in docker kafka mongo processor producers; do
-  part "molecule $scenario" env KEEP_MACHINES=1 molecule test -s "$scenario"
-done
-part "molecule destroy" molecule destroy -s producers
 wait
 
 # pytest's skipped tests with their reasons, and tools that this computer does not have

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .runner import Play, play
+from .runner import Play, host_variables, play
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
@@ -18,6 +18,9 @@ ENVIRONMENT = {
     "LAB_EC2_PORT": "15300",
     "LAB_REGISTRY_PORT": "15301",
 }
+# The main job comes first: it starts on fresh machines. test_drift and test_changes demand that what they
+# change is all that changes, so they also prove that the file before them has left nothing to do.
+ORDER = ("site", "attacks", "baseline", "flows", "replace", "drift", "secrets", "changes")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,8 +40,9 @@ def converged() -> Play:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The main job comes first: it starts on fresh machines."""
-    items.sort(key=lambda item: item.path.name != "test_site.py")
+    """The files in their order."""
+    place = {f"test_{name}.py": place for place, name in enumerate(ORDER)}
+    items.sort(key=lambda item: place.get(item.path.name, len(ORDER)))
 
 
 def lab_command(*arguments: str) -> None:
@@ -78,6 +82,19 @@ def container_ids(on_machine: Callable[..., str]) -> Callable[[], dict[str, str]
         }
 
     return read
+
+
+@pytest.fixture(scope="module")
+def api() -> str:
+    """The API's address, as the inventory has it."""
+    return f"http://{host_variables('processor-1')['ansible_host']}:8080"
+
+
+@pytest.fixture(scope="module")
+def token() -> str:
+    """The API's token, as the operator asks for it."""
+    command = ["make", "-s", "api-token"]
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout.split()[-1]
 
 
 @pytest.fixture(scope="session")

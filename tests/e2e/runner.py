@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # How Kafka's tools log in inside the broker's container.
 KAFKA_LOGIN_FILE = "/etc/kafka/secrets/admin.properties"
 KAFKA_SERVER = ("--bootstrap-server", "localhost:29092")
+# The task that starts a service, whichever it is.
+START = "Start the container, or replace it if its settings changed"
 
 
 @dataclass(frozen=True)

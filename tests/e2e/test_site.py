@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -14,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from .conftest import lab_command
-from .environment import FLEET, every_secret
-from .runner import KAFKA_LOGIN_FILE, KAFKA_SERVER, ROOT, host_variables, kafka_tool, play
+from .environment import FLEET
+from .runner import KAFKA_LOGIN_FILE, KAFKA_SERVER, ROOT, kafka_tool, play
 
 USAGE = FLEET.topics.token_usage.name
 OnMachine = Callable[..., str]
@@ -63,31 +62,6 @@ def test_replay_is_stored_exactly(trace: Path) -> None:
         "context_tokens": totals["verify_expected_prompt_tokens"],
         "generated_tokens": totals["verify_expected_completion_tokens"],
     }
-
-
-def test_changed_retention_changes_that_topic_alone(container_ids: ContainerIds) -> None:
-    before = container_ids()
-    topics = [topic.model_dump() for topic in (FLEET.topics.gpu_metrics, FLEET.topics.token_usage)]
-    topics[0]["retention_hours"] += 24
-    run = play("site.yml", tags="kafka", kafka_topics=topics).must_pass()
-    assert {host: len(tasks) for host, tasks in run.changed.items()} == {"kafka-1": 1}
-    assert container_ids() == before
-    play("site.yml", tags="kafka").must_pass()
-    play("site.yml", tags="kafka").must_change_nothing()
-
-
-def test_changed_window_recreates_the_processor_alone(container_ids: ContainerIds) -> None:
-    before = container_ids()
-    run = play("site.yml", processor_window_seconds=60).must_pass()
-    assert set(run.changed) == {"processor-1"}
-    after = container_ids()
-    assert {name for name in after if after[name] != before[name]} == {"processor"}
-    play("site.yml", tags="processor").must_pass()
-
-
-def test_tagged_rerun_of_one_machine_needs_no_other() -> None:
-    run = play("site.yml", limit="processor-1", tags="processor_configure").must_change_nothing()
-    assert run.hosts - {"localhost"} == {"processor-1"}
 
 
 def test_malformed_event_is_dead_lettered_with_its_reason(on_machine: OnMachine) -> None:
@@ -156,19 +130,6 @@ def test_a_stopped_machine_is_named_by_site_verify_and_health() -> None:
     assert [check["host"] for check in checks if not check["passed"]] == ["producers-1"]
 
 
-@pytest.fixture(scope="module")
-def api() -> str:
-    """The API's address, as the inventory has it."""
-    return f"http://{host_variables('processor-1')['ansible_host']}:8080"
-
-
-@pytest.fixture(scope="module")
-def token() -> str:
-    """The API's token, as the operator asks for it."""
-    command = ["make", "-s", "api-token"]
-    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout.split()[-1]
-
-
 @pytest.mark.parametrize("path", ["/gpu/info", "/usage", "/cost", "/throughput"])
 def test_operator_reads_the_api(path: str, api: str, token: str) -> None:
     request = urllib.request.Request(f"{api}{path}", headers={"Authorization": f"Bearer {token}"})
@@ -184,19 +145,3 @@ def test_operator_needs_no_token_for_health_metrics_and_the_page(path: str, api:
     with urllib.request.urlopen(f"{api}{path}", timeout=10) as answer:
         assert answer.status == 200
         assert answer.read()
-
-
-def test_another_token_replaces_the_processor_alone(
-    token: str, api: str, container_ids: ContainerIds
-) -> None:
-    before = container_ids()
-    other = token[::-1]
-    vault = {"secrets_store": "vault", "fleet_secrets": {**every_secret(), "api_token": other}}
-    run = play("site.yml", **vault).must_pass()
-    assert set(run.changed) == {"processor-1"}
-    after = container_ids()
-    assert {name for name in after if after[name] != before[name]} == {"processor"}
-    request = urllib.request.Request(f"{api}/usage", headers={"Authorization": f"Bearer {other}"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        assert answer.status == 200
-    play("site.yml", tags="processor").must_pass()

@@ -34,9 +34,11 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     outside = Lab(fleet_file)
     outside.ok("up", "producers-1")
     outside.ok("down")
-    # Only now: a lab that goes down removes .lab.
-    for path in (folder / "docker", folder / "lab", ROOT / ".lab", Path("/var/lib/docker")):
-        path.mkdir(exist_ok=True)
+    # Only now: a lab that goes down removes .lab. Another that goes down meanwhile takes `place` for the
+    # folder of an environment: so it removes neither .lab nor the engine in the namespaces, which it can see.
+    place = ROOT / ".lab" / "alone"
+    for path in (folder / "docker", folder / "lab", place, Path("/var/lib/docker")):
+        path.mkdir(parents=True, exist_ok=True)
     holder = subprocess.Popen(
         [
             "unshare",
@@ -64,6 +66,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         holder.kill()
         holder.wait()
         shutil.rmtree(folder, ignore_errors=True)
+        place.rmdir()
+        outside.run("down")
 
 
 def inside(lab: Lab, script: str) -> str:
