@@ -39,11 +39,17 @@ def cost_checks(registered: Result) -> list[Check]:
             check(
                 f"{name} costs add up",
                 used + idle == total,
-                f"{len(answer['rows'])} rows of {used:f} USD and {idle:f} idle, of {total:f} in all",
+                f"{_exact(used)} USD in {len(answer['rows'])} rows, {_exact(idle)} idle, "
+                f"{_exact(total)} in total",
             ),
             check(f"{name} tokens by team", counted == tokens, f"{counted} of {tokens} tokens"),
         ]
     return checks
+
+
+def _exact(usd: Decimal | int) -> str:
+    """All its digits, and no zeros after them."""
+    return f"{Decimal(usd).normalize():f}"
 
 
 def costs_told(registered: Result) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def passed(told: dict[str, Any]) -> dict[str, bool]:
 def test_costs_of_a_replay_add_up_and_have_every_token(body: str) -> None:
     add_up, tokens = costs.cost_checks(registered(body))
     assert (add_up["name"], add_up["passed"]) == ("replay costs add up", True)
-    assert add_up["detail"].startswith("3 rows of 0.")
+    assert add_up["detail"] == "0.25875 USD in 3 rows, 0 idle, 0.25875 in total"
     assert tokens == {"name": "replay tokens by team", "passed": True, "detail": "419122 of 419122 tokens"}
 
 
