@@ -27,6 +27,8 @@ ansible-playbook playbooks/replay.yml -e "replay_trace=$(realpath "$trace")"
 say "Verifying"
 ansible-playbook playbooks/verify.yml -e "verify_expected_events=$rows verify_expected_prompt_tokens=$prompt verify_expected_completion_tokens=$completion"
 say "Done: the pipeline is up and its totals are exact"
+cat build/costs.txt
+echo
 lab status
 address=$(ansible-inventory --host processor-1 | jq -r .ansible_host)
 echo "Dashboard: http://$address:8080/ (its token: make api-token)   checks: build/verify.json   a shell: lab ssh kafka-1   remove it all: make demo-down"

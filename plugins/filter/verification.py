@@ -91,6 +91,10 @@ def verification(
             "context_tokens": stored["prompt_tokens"],
             "generated_tokens": stored["completion_tokens"],
         },
+        # Of the last replay, by model and team.
+        "costs": next(
+            (facts["costs"] for facts in verified(hostvars, groups, "processor") if facts["costs"]), {}
+        ),
     }
 
 

@@ -154,6 +154,7 @@ def test_defaults_break_no_rule(role: str) -> None:
         ("producers", {"producers_ca_certificate": ""}, "producers_ca_certificate is empty"),
         ("producers", {"producers_pairs_per_second": -0.5}, "producers_pairs_per_second is -0.5"),
         ("producers", {"producers_gpus": [{"uuid": "GPU-1"}, {"uuid": "GPU-1"}]}, "uuid twice (GPU-1"),
+        ("producers", {"producers_teams": ["search", "a,b", ""]}, 'producers_teams has "a,b", ""; give each'),
     ],
 )
 def test_bad_setting_is_refused_with_a_sentence(role: str, settings: dict[str, Any], sentence: str) -> None:
@@ -167,6 +168,11 @@ def test_own_gpus_are_read_from_a_file() -> None:
     assert env("producers")["GPU_SEED"] == ""
     gpu = {"uuid": "GPU-1", "name": "H100", "gpu_index": 0}
     assert env("producers", producers_gpus=[gpu])["GPU_SEED"] == "/data/gpus.json"
+
+
+def test_teams_are_a_list_by_commas() -> None:
+    assert env("producers")["TEAMS"] == ""
+    assert env("producers", producers_teams=["search", "support"])["TEAMS"] == "search,support"
 
 
 @pytest.mark.parametrize(

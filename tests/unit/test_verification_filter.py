@@ -25,7 +25,8 @@ SENDER = {
     "sent": True,
     "report": {},
 }
-PROCESSOR = {"working": True, "consumer_group": "group"}
+COSTS = {"rows": [], "idle": {}, "total": {"cost_usd": 1.5}}
+PROCESSOR = {"working": True, "consumer_group": "group", "costs": COSTS}
 SUMS = {"stored": 9, "distinct": 9, "prompt_tokens": 100, "completion_tokens": 50}
 
 
@@ -133,7 +134,8 @@ def test_machines_on_their_own_are_asked_about_nothing_that_others_sent(role: st
 def test_all_passed() -> None:
     result = verify(facts(), demanded=(9, 100, 50))
     assert failed(result) == []
-    assert list(result) == ["passed", "checks", "totals"]
+    assert list(result) == ["passed", "checks", "totals", "costs"]
+    assert result["costs"] == COSTS
     assert [(check["host"], check["name"]) for check in result["checks"]] == [
         ("kafka-1", "machine answers"),
         ("kafka-1", "health"),
@@ -153,6 +155,13 @@ def test_all_passed() -> None:
         "context_tokens": 100,
         "generated_tokens": 50,
     }
+
+
+def test_costs_are_those_of_a_processor_that_was_told_some() -> None:
+    groups = {**GROUPS, "processor": ["processor-1", "processor-2"]}
+    hostvars = facts(processor={"costs": {}}) | {"processor-2": facts()["processor-1"]}
+    assert module.verification(hostvars, groups, [], [], [])["costs"] == COSTS
+    assert verify(facts(processor={"costs": {}}))["costs"] == {}
 
 
 @pytest.mark.parametrize(

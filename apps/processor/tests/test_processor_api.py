@@ -1,4 +1,5 @@
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -283,6 +284,16 @@ def test_metrics_and_dashboard(stage: Stage) -> None:
     assert page.headers["content-type"].startswith("text/html")
     assert "http://" not in page.text.replace("http://www.w3.org", "")
     assert "https://" not in page.text
+
+
+def test_the_dashboard_asks_what_there_is_to_be_asked(stage: Stage) -> None:
+    thirty_seconds(stage)
+    (asked,) = re.findall(r"\[([^\]]*)\]\.map\(ask\)", stage.client.get("/").text)
+    answers = {path: stage.client.get(path).json() for path in re.findall(r'"([^"]+)"', asked)}
+    cost = answers["cost?group_by=model,team"]
+    assert [row["key"] for row in cost["rows"]] == [{"model": "llama-3-70b", "team": None}]
+    assert {"fleet_usd", "loaded_usd"} <= cost["idle"].keys()
+    assert len(answers) == 4
 
 
 def test_openapi_has_problems_and_pages(stage: Stage) -> None:

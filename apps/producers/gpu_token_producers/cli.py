@@ -39,6 +39,17 @@ def _fits(text: str | None) -> str | None:
     return text
 
 
+def _teams(text: str | None) -> tuple[str, ...]:
+    """The names of a list by commas. Raises BadParameter for one that the contract would refuse."""
+    names = tuple(name.strip() for name in text.split(",")) if text else ()
+    for name in names:
+        try:
+            _fits(name)
+        except typer.BadParameter as error:
+            raise typer.BadParameter(f"--team has {name!r}: {error.message}") from None
+    return names
+
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -47,6 +58,10 @@ app = typer.Typer(
     help="Send GPU metrics and token usage to Kafka.",
 )
 
+Teams = Annotated[
+    str | None,
+    typer.Option(envvar="TEAMS", help="Teams whose the tokens are, by commas; they take turns."),
+]
 GpuSeedFile = Annotated[Path, typer.Option(envvar="GPU_SEED", help="JSON file of the GPUs.")]
 Host = Annotated[str, typer.Option(envvar="PRODUCER_HOST", callback=_fits, help="Host that the events name.")]
 RunName = Annotated[
@@ -134,6 +149,7 @@ def generate(
     model: Annotated[
         str, typer.Option(envvar="MODEL", callback=_fits, help="Model that usage names.")
     ] = "llama-3-70b",
+    team: Teams = None,
     host: Host = "gpu-host-1",
     gpu_seed: GpuSeedFile = BUILT_IN_SEED,
     run: RunName = None,
@@ -145,7 +161,13 @@ def generate(
         raise typer.BadParameter("a rate of 0 never reaches a count: give a rate or no count")
     name = run or f"generate-{uuid.uuid4().hex[:12]}"
     events = pairs(
-        load_gpus(gpu_seed), seed=seed, run=name, host=host, model=model, now=lambda: datetime.now(UTC)
+        load_gpus(gpu_seed),
+        seed=seed,
+        run=name,
+        host=host,
+        model=model,
+        teams=_teams(team),
+        now=lambda: datetime.now(UTC),
     )
     heartbeat = HeartbeatWriter(heartbeat_path())
     with Run(kafka, _new_report(name, model), report, [heartbeat]) as sending:
@@ -170,6 +192,7 @@ def replay(
     model: Annotated[
         str | None, typer.Option(callback=_fits, help="Model that usage names. Default: the file's stem.")
     ] = None,
+    team: Teams = None,
     host: Host = "gpu-host-1",
     gpu_seed: GpuSeedFile = BUILT_IN_SEED,
     run: RunName = None,
@@ -192,6 +215,7 @@ def replay(
         host=host,
         gpus=load_gpus(gpu_seed),
         metrics_interval_seconds=metrics_interval_seconds,
+        teams=_teams(team),
         repeat=repeat,
     )
     with Run(kafka, _new_report(name, model), report) as sending:

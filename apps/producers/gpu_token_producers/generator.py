@@ -9,6 +9,7 @@ from gpu_token_contracts import GpuMetric, TokenUsage
 
 from gpu_token_producers.gpus import GpuSeed
 from gpu_token_producers.ids import digest
+from gpu_token_producers.teams import team_of
 from gpu_token_producers.telemetry import gpu_metric
 
 # Typical of the requests that this pipeline has seen.
@@ -25,6 +26,7 @@ def pairs(
     run: str,
     host: str,
     model: str,
+    teams: Sequence[str] = (),
     now: Callable[[], datetime],
 ) -> Iterator[tuple[GpuMetric, TokenUsage]]:
     """Endless pairs, GPU by GPU. The values follow from the seed.
@@ -33,7 +35,7 @@ def pairs(
     of the same name is of other events.
     """
     draw = random.Random(seed)
-    prefix = f"{run}:{digest(gpus, seed, host, model, now())}"
+    prefix = f"{run}:{digest(gpus, seed, host, model, now(), *teams)}"
     for number, gpu in zip(count(1), cycle(gpus)):
         ts = now()
         metric = gpu_metric(
@@ -53,5 +55,6 @@ def pairs(
             latency_ms=draw.randint(*_LATENCY_MS),
             gpu_index=gpu.gpu_index,
             gpu_uuid=gpu.uuid,
+            team=team_of(teams, number, len(gpus)),
         )
         yield metric, usage

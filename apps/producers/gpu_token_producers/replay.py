@@ -16,6 +16,7 @@ from gpu_token_contracts import GpuMetric, TokenUsage, format_ts, to_us
 from gpu_token_producers.gpus import GpuSeed
 from gpu_token_producers.ids import digest
 from gpu_token_producers.order import TimeOrder
+from gpu_token_producers.teams import team_of
 from gpu_token_producers.telemetry import gpu_metric
 from gpu_token_producers.trace import BrokenRow, TraceRow
 
@@ -35,6 +36,7 @@ class ReplayPlan:
     host: str
     gpus: Sequence[GpuSeed]
     metrics_interval_seconds: float
+    teams: Sequence[str] = ()
     repeat: int = 1
 
     @property
@@ -75,7 +77,8 @@ def replay_events(plan: ReplayPlan) -> Iterator[TokenUsage | GpuMetric | BrokenR
     order = TimeOrder(plan.trace)
     yield from order.find()
     yield from _silences(order.rows(), plan.longest_idle)
-    usage_id = digest(plan.trace_id, plan.host, plan.model, [(gpu.gpu_index, gpu.uuid) for gpu in plan.gpus])
+    served_by = [(gpu.gpu_index, gpu.uuid) for gpu in plan.gpus]
+    usage_id = digest(plan.trace_id, plan.host, plan.model, served_by, *plan.teams)
     metric_id = digest(plan.trace_id, plan.host, plan.gpus, plan.metrics_interval_seconds)
     shift = timedelta()
     for repetition in range(plan.repeat):
@@ -104,6 +107,7 @@ def replay_events(plan: ReplayPlan) -> Iterator[TokenUsage | GpuMetric | BrokenR
                 latency_ms=latency_ms,
                 gpu_index=gpu.gpu_index,
                 gpu_uuid=gpu.uuid,
+                team=team_of(plan.teams, row.row, len(plan.gpus)),
             )
         yield from telemetry.closing()
         if first is not None and last is not None:

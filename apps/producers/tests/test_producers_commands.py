@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -306,6 +307,26 @@ def test_a_run_that_fails_leaves_no_earlier_report_behind(command: Command, tmp_
     again = ["replay", str(EXCERPT), "--report", str(report), "--wait-seconds", "0"]
     assert finish(command(*again, KAFKA_BOOTSTRAP="127.0.0.1:1"))[0] == 1
     assert read_report(report)["sent"] == 0
+
+
+def test_teams_are_in_the_events_of_both_commands(
+    command: Command, kafka: MockKafka, topics: tuple[str, str]
+) -> None:
+    """By option or by environment, as the role gives them."""
+    replay = ["replay", str(EXCERPT), "--speed", "0", "--team", "search, support"]
+    assert finish(command(*replay))[0] == 0
+    generate = ["generate", "--count", "100", "--pairs-per-second", "1000"]
+    assert finish(command(*generate, TEAMS="search,support"))[0] == 0
+    usages = [decode_token_usage(message.value()) for message in kafka.read(topics[1])]
+    assert Counter(usage.team for usage in usages) == {"search": 150, "support": 150}
+
+
+@pytest.mark.parametrize("teams", ["search,,support", "search," + "x" * 257])
+def test_a_team_that_is_no_name_is_refused(command: Command, teams: str) -> None:
+    status, said = finish(command("generate", "--count", "1", TEAMS=teams))
+    assert status == 2
+    assert "--team has " in said
+    assert "characters: give 1 to 256" in " ".join(said.split())
 
 
 @pytest.mark.parametrize("name", ["MODEL", "PRODUCER_HOST"])

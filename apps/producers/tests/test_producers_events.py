@@ -1,5 +1,6 @@
 """Replay and generator make valid events from their input, the same ones each time."""
 
+import hashlib
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -215,6 +216,8 @@ def test_ids_differ_where_events_do() -> None:
         {"gpus": gpus[::-1]},
         {"gpus": dearer},
         {"metrics_interval_seconds": 7},
+        {"teams": ("search", "support")},
+        {"teams": ("support", "search")},
     ]
     known: dict[str | None, bytes] = {}
     for change in [{}, {}, *changes]:
@@ -222,7 +225,7 @@ def test_ids_differ_where_events_do() -> None:
             if isinstance(event, TokenUsage | GpuMetric):
                 assert known.setdefault(event.event_id, encode(event)) == encode(event)
     # What a change does not change is the same event: the usage, where only prices or the interval differ.
-    assert sum(id_.count(":") == 1 for id_ in known if id_) == 5 * 200
+    assert sum(id_.count(":") == 1 for id_ in known if id_) == 7 * 200
 
 
 def test_a_broken_row_is_reported_once_and_leaves_the_others_their_ids(tmp_path: Path) -> None:
@@ -248,7 +251,14 @@ def test_the_generator_draws_the_same_values_for_the_same_seed() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"model": "m2"}, {"host": "h2"}, {"seed": 2}, {"now": lambda: NOW + timedelta(seconds=1)}, {"gpus": 1}],
+    [
+        {"model": "m2"},
+        {"host": "h2"},
+        {"seed": 2},
+        {"now": lambda: NOW + timedelta(seconds=1)},
+        {"gpus": 1},
+        {"teams": ("search", "support")},
+    ],
 )
 def test_two_runs_of_one_name_have_no_id_in_common(change: dict[str, Any]) -> None:
     def ids(**changes: Any) -> set[str | None]:
@@ -259,6 +269,25 @@ def test_two_runs_of_one_name_have_no_id_in_common(change: dict[str, Any]) -> No
 
     assert ids() == ids()
     assert not ids() & ids(**change)
+
+
+def test_teams_take_turns_on_every_gpu() -> None:
+    turns = [("search", 0), ("search", 1), ("support", 0), ("support", 1), ("search", 0), ("search", 1)]
+    gpus = load_gpus(BUILT_IN_SEED)
+    places = {gpu.uuid: place for place, gpu in enumerate(gpus)}
+    teams = ("search", "support")
+    generated = pairs(gpus, seed=1, run="r", host="h", model="m", teams=teams, now=lambda: NOW)
+    replayed = usages(list(replay_events(replace(planned(), teams=teams))))
+    for sent in ([usage for _, usage in islice(generated, 6)], replayed[:6]):
+        assert [(usage.team, places[usage.gpu_uuid or ""]) for usage in sent] == turns
+
+
+def test_without_teams_events_are_as_before_there_were_any() -> None:
+    """Their ids too: a trace that is stored counts once when it is sent again."""
+    generated = pairs(load_gpus(BUILT_IN_SEED), seed=1, run="r", host="h", model="m", now=lambda: NOW)
+    sent = [event for event in events() if isinstance(event, TokenUsage | GpuMetric)]
+    sent += [event for pair in islice(generated, 50) for event in pair]
+    assert hashlib.sha256(b"".join(map(encode, sent))).hexdigest()[:16] == "d8394280ddba9359"
 
 
 def test_generated_pairs_keep_the_contract_and_belong_together() -> None:
