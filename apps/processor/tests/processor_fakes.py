@@ -222,6 +222,16 @@ class FakeReads:
             if host in (None, document.get("host")) and name in (None, document.get("name"))
         ]
 
+    def dead_letters_in(self, during: Range) -> int:
+        """See Reads."""
+        times = [
+            datetime.fromtimestamp(note["record_ts_ms"] / 1000, UTC) for note in self._all("dead_letters")
+        ]
+        return sum(
+            (during.start is None or during.start <= ts) and (during.end is None or ts < during.end)
+            for ts in times
+        )
+
     def dead_letters(self) -> list[DeadLetterCount]:
         """See Reads."""
         notes: dict[tuple[str, str], list[datetime]] = {}

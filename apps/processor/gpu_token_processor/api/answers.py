@@ -155,6 +155,7 @@ class Answers:
                 ledger.add_reading(reading)
             for usage in self._reads.usage(Range(window.start, window.end)):
                 ledger.add_usage(usage)
+            ledger.dead_letters = self._reads.dead_letters_in(Range(window.start, window.end))
         ledger.finish()
         return ledger
 

@@ -62,6 +62,7 @@ _LEDGER: Example = {
         "unattributed_tokens": 0,
         "unmatched_tokens": 0,
         "unpriced_tokens": 0,
+        "dead_letters": 0,
         "conflicting_events": 0,
         "catalog_version": "4f77e02978e9",
         "read_from": "raw",

@@ -119,6 +119,9 @@ class LedgerCoverage(Answer):
     unattributed_tokens: int = Field(description="engine tokens that no gateway event says whose they are")
     unmatched_tokens: int = Field(description="gateway tokens of models that the engine does not have")
     unpriced_tokens: int
+    dead_letters: int = Field(
+        description="refused events that came to Kafka in the range; their own time may not be readable"
+    )
     conflicting_events: int = Field(description="known event ids that came again with other content")
     catalog_version: str
     read_from: Literal["raw"] = Field(description="raw: every event was read")

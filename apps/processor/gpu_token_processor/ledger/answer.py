@@ -150,6 +150,7 @@ def _coverage(ledger: Ledger, totals: Totals, total: Row) -> LedgerCoverage:
         unattributed_tokens=sum(cell.unattributed_tokens for cell in cells),
         unmatched_tokens=sum(cell.unmatched_tokens for cell in cells),
         unpriced_tokens=total.unpriced,
+        dead_letters=ledger.dead_letters,
         conflicting_events=ledger.coverage.conflicts + ledger.usage.conflicts,
         catalog_version=ledger.book.catalog.version,
         read_from="raw",

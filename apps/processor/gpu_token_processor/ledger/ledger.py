@@ -99,6 +99,8 @@ class Ledger:
         self.question = question
         self.coverage = Coverage(book, question.start_us, question.end_us, question.gap_us)
         self.usage = Usage(book, question.start_us, question.end_us)
+        # Refused events of the range, of which nothing else is known.
+        self.dead_letters = 0
         self.add_reading = self.coverage.add
         self.add_usage = self.usage.add
 

@@ -79,6 +79,10 @@ class Reads(Protocol):
         """The latest metric of each GPU, by gpu_id."""
         ...
 
+    def dead_letters_in(self, during: Range) -> int:
+        """How many came to Kafka in the range."""
+        ...
+
     def dead_letters(self) -> list[DeadLetterCount]:
         """Counts by topic and reason, in that order."""
         ...
@@ -191,6 +195,15 @@ class MongoReads:
         wanted = {key: value for key, value in (("host", host), ("name", name)) if value is not None}
         return list(self._database[GPU_LATEST].find(wanted).sort("_id"))
 
+    def dead_letters_in(self, during: Range) -> int:
+        """See Reads."""
+        milliseconds = {
+            operator: round(bound.timestamp() * 1000) for operator, bound in _bounds(during).items()
+        }
+        return self._database[DEAD_LETTERS].count_documents(
+            {"record_ts_ms": milliseconds} if milliseconds else {}
+        )
+
     def dead_letters(self) -> list[DeadLetterCount]:
         """See Reads."""
         groups = self._database[DEAD_LETTERS].aggregate(
@@ -227,11 +240,15 @@ def _begins(usage: Document) -> datetime:
 
 def _filter(during: Range, of: Selection = _EVERYTHING) -> dict[str, Any]:
     wanted: dict[str, Any] = {key: value for key, value in of._asdict().items() if value is not None}
-    bounds = {
+    bounds = _bounds(during)
+    if bounds:
+        wanted["ts"] = bounds
+    return wanted
+
+
+def _bounds(during: Range) -> dict[str, datetime]:
+    return {
         operator: bound
         for operator, bound in (("$gte", during.start), ("$lt", during.end))
         if bound is not None
     }
-    if bounds:
-        wanted["ts"] = bounds
-    return wanted
