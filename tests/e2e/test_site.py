@@ -62,6 +62,10 @@ def test_replay_is_stored_exactly(trace: Path) -> None:
         "context_tokens": totals["verify_expected_prompt_tokens"],
         "generated_tokens": totals["verify_expected_completion_tokens"],
     }
+    rows = report["costs"]["rows"]
+    assert [row["team"] for row in rows] == ["research", "search", "support"]
+    assert sum(row["tokens"] for row in rows) == sum([*totals.values()][1:])
+    assert "research" in (ROOT / "build" / "costs.txt").read_text()
 
 
 def test_malformed_event_is_dead_lettered_with_its_reason(on_machine: OnMachine) -> None:
