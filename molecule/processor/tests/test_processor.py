@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from testinfra.host import Host
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_the_service_answers_and_is_ready(host: Host) -> None:
@@ -35,11 +38,11 @@ def test_the_health_check_needs_no_curl(host: Host) -> None:
         assert host.run("docker exec processor sh -c 'command -v curl'").rc != 0
 
 
-def test_the_store_has_the_catalogue_that_lies_on_the_machine(host: Host) -> None:
+def test_the_store_has_the_catalogue(host: Host) -> None:
     with host.sudo():
         again = host.check_output(
-            "docker exec --interactive processor gpu-token-catalog apply --check - < %s",
-            "/opt/gpu-token/processor/catalog.yml",
+            "printf %%s %s | docker exec --interactive processor gpu-token-catalog apply --check -",
+            (ROOT / "catalog.yml").read_text(),
         )
     assert json.loads(again)["actions"] == []
 
