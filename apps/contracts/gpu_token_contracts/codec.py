@@ -65,8 +65,12 @@ def decode_token_usage(value: bytes | None, time_bounds: TimeBounds = DEFAULT_BO
         or usage.schema_version is not None
     ):
         _check_common(usage, time_bounds)
-    # The fields that must agree with others; most events have none of them.
-    if usage.cached_prompt_tokens is not None or usage.reasoning_tokens is not None or usage.tags is not None:
+    cached, reasoning = usage.cached_prompt_tokens, usage.reasoning_tokens
+    if (
+        (cached is not None and cached > usage.prompt_tokens)
+        or (reasoning is not None and reasoning > usage.completion_tokens)
+        or usage.tags is not None
+    ):
         check_usage(usage)
     return usage
 

@@ -61,7 +61,6 @@ class Book:
         )
         dates = {date for row in rows for date in (row.valid_from_us, row.valid_to_us) if date is not None}
         self._cuts = [_EVER_US, *sorted(dates), _NEVER_US]
-        self.knows_gpus = bool(catalog.gpus)
         self.identify = cache(self._identify)
         self.terms = cache(self._terms)
         self.serving = cache(self._serving)

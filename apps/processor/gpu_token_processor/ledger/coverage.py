@@ -54,6 +54,7 @@ class GpuTrack:
     # Tells apart readings of the same time.
     last_rank: tuple[object, ...] = ()
     last: GpuMetric | None = None
+    known: "_Known | None" = None
     seen: Seen | None = None
     # Where the latest reading's time is added while it stays within these bounds.
     own: _Own = (None, None)
@@ -62,6 +63,16 @@ class GpuTrack:
     into: list[int] | None = None
     # The event ids of readings of the latest time.
     ids: set[str] = field(default_factory=set)
+
+
+class _Known(NamedTuple):
+    """What readings have in common that differ in time and load, in one piece of time."""
+
+    from_us: int
+    upto_us: int
+    track: GpuTrack
+    seen: Seen
+    own: _Own
 
 
 class Coverage:
@@ -73,7 +84,7 @@ class Coverage:
         self._end_us = _FOR_EVER_US if end_us is None else end_us
         self._gap_us = gap_us
         self._tracks: dict[str, GpuTrack] = {}
-        self._by_description: dict[Seen, tuple[GpuTrack, Seen]] = {}
+        self._known: dict[tuple[object, ...], _Known] = {}
         self._sums: dict[tuple[int, int, str, Seen, _Own], list[int]] = {}
         self.first_us: int | None = None
         self.last_us: int | None = None
@@ -89,26 +100,37 @@ class Coverage:
         if not self._start_us - self._gap_us <= ts_us < self._end_us:
             # As if it had not been read: the store is not asked for it.
             return
-        described = Seen(reading.uuid, reading.host, reading.gpu_index, reading.name, reading.gpu_instance)
-        # What the catalogue knows of a GPU may change.
-        known = None if self._book.knows_gpus else self._by_description.get(described)
-        track, seen = self._meet(described, ts_us) if known is None else known
+        alike = (
+            reading.uuid,
+            reading.host,
+            reading.gpu_index,
+            reading.name,
+            reading.gpu_instance,
+            reading.price_per_hour_usd,
+            reading.deployment,
+        )
+        known = self._known.get(alike)
+        if known is None or not known.from_us <= ts_us < known.upto_us:
+            known = self._known[alike] = self._meet(reading, ts_us)
+        track = known.track
         last = track.last
         if last is not None:
             passed_us = ts_us - track.last_us
             if passed_us > 0:
                 self._close(track, ts_us, passed_us)
-                track.ids.clear()
-                track.last_rank = ()
+                if track.last_rank:
+                    track.ids.clear()
+                    track.last_rank = ()
             elif passed_us < 0:
                 raise OutOfOrderError
             elif not self._comes_last(track, last, reading):
                 return
         track.last_us = ts_us
         track.last = reading
-        if seen != track.seen or (reading.price_per_hour_usd, reading.deployment) != track.own:
-            track.seen = seen
-            track.own = (reading.price_per_hour_usd, reading.deployment)
+        if known is not track.known:
+            track.known = known
+            track.seen = known.seen
+            track.own = known.own
             track.into = None
         if self._start_us <= ts_us < self._end_us:
             track.readings += 1
@@ -139,12 +161,14 @@ class Coverage:
                 *counted,
             )
 
-    def _meet(self, described: Seen, ts_us: int) -> tuple[GpuTrack, Seen]:
-        seen = self._book.identify(described, self._book.piece(ts_us))
+    def _meet(self, reading: GpuMetric, ts_us: int) -> _Known:
+        piece = self._book.piece(ts_us)
+        described = Seen(reading.uuid, reading.host, reading.gpu_index, reading.name, reading.gpu_instance)
+        seen = self._book.identify(described, piece)
         gpu_id = gpu_identity(seen)
         track = self._tracks.setdefault(gpu_id, GpuTrack(gpu_id))
-        self._by_description[described] = track, seen
-        return track, seen
+        own = (reading.price_per_hour_usd, reading.deployment)
+        return _Known(*self._book.bounds(piece), track, seen, own)
 
     def _comes_last(self, track: GpuTrack, last: GpuMetric, reading: GpuMetric) -> bool:
         """Whether the reading governs what follows, of those with its time; drops the same event."""

@@ -1,7 +1,7 @@
 """Integers in the place of floats: parts of money and tokens add up to the whole, to the last digit."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Context, Decimal
 from fractions import Fraction
 
@@ -11,14 +11,18 @@ US_PER_HOUR = 3_600 * US_PER_SECOND
 PPM = 1_000_000
 PICO_PER_USD = 10**12
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Money beyond the digits of a float is counted all the same.
 _DIGITS = Context(prec=15)
 
 
 def stored_us(ts: datetime) -> int:
-    """Microseconds since 1970 of an event time, cut to the millisecond, as the store keeps it."""
-    # A float holds microseconds of this century exactly enough to round to the right one.
-    return round(ts.timestamp() * US_PER_SECOND) // US_PER_MS * US_PER_MS
+    """Microseconds since 1970 of an event time, cut to the millisecond, as the store keeps it.
+
+    Runs once for each event: no way through a float or a division of timedeltas is as fast.
+    """
+    since = ts - _EPOCH
+    return (since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000) * 1_000
 
 
 def exact(number: float) -> Fraction:

@@ -113,6 +113,11 @@ class Usage:
         self._end_us = _FOR_EVER_US if end_us is None else end_us
         self._at_us = -_FOR_EVER_US
         self._ids: dict[str, TokenUsage] = {}
+        # The piece of time that the latest event lies in, as far as it lies in an hour and in the range.
+        self._from_us = self._upto_us = -_FOR_EVER_US
+        self._hour = self._piece = 0
+        # Where the usage of this hour is added, by all that its events have in common.
+        self._alike: dict[tuple[object, ...], Amounts] = {}
         self.hours: dict[int, dict[Named, Amounts]] = {}
         self.first_us: int | None = None
         self.last_us: int | None = None
@@ -126,7 +131,8 @@ class Usage:
             if ts_us < self._at_us:
                 raise OutOfOrderError
             self._at_us = ts_us
-            self._ids = {}
+            if self._ids:
+                self._ids = {}
         if usage.event_id is not None:
             if usage.event_id in self._ids:
                 same = self._ids[usage.event_id] == usage
@@ -134,12 +140,25 @@ class Usage:
                 self.conflicts += not same
                 return
             self._ids[usage.event_id] = usage
-        if usage.interval_seconds is None:
-            if self._start_us <= ts_us < self._end_us:
-                self._span(ts_us, ts_us + US_PER_MS)
-                self._put(ts_us // US_PER_HOUR, self._book.piece(ts_us), usage, _whole(usage), ends=True)
-        else:
+        if usage.interval_seconds is not None:
             self._spread(usage, ts_us)
+            return
+        if not self._from_us <= ts_us < self._upto_us:
+            if not self._start_us <= ts_us < self._end_us:
+                return
+            self._turn_to(ts_us)
+        # The events are in order of time.
+        self.last_us = ts_us + US_PER_MS
+        self._put(self._hour, self._piece, usage, _whole(usage), ends=True)
+
+    def _turn_to(self, ts_us: int) -> None:
+        self._span(ts_us, ts_us + US_PER_MS)
+        self._hour = ts_us // US_PER_HOUR
+        self._piece = self._book.piece(ts_us)
+        from_us, upto_us = self._book.bounds(self._piece)
+        self._from_us = max(self._hour * US_PER_HOUR, from_us, self._start_us)
+        self._upto_us = min((self._hour + 1) * US_PER_HOUR, upto_us, self._end_us)
+        self._alike = {}
 
     def _span(self, begins_us: int, ends_us: int) -> None:
         self.first_us = begins_us if self.first_us is None else min(self.first_us, begins_us)
@@ -165,28 +184,29 @@ class Usage:
             begins_us = upto_us
 
     def _put(self, hour: int, piece: int, usage: TokenUsage, part: tuple[int, ...], *, ends: bool) -> None:
-        uuid, uuids, tags = usage.gpu_uuid, usage.gpu_uuids, usage.tags
-        named = Named(
+        uuids, tags = usage.gpu_uuids, usage.tags
+        alike = (
+            hour,
+            piece,
             usage.model,
-            usage.measured_by == GATEWAY,
+            usage.measured_by,
             usage.deployment,
-            (uuid,) if uuid is not None else tuple(uuids) if uuids else (),
+            usage.gpu_uuid,
+            uuids if uuids is None else tuple(uuids),
             usage.host,
             usage.gpu_index,
             usage.endpoint,
-            Whose(
-                usage.team,
-                usage.tenant,
-                usage.user,
-                usage.workload,
-                usage.api_key_hash,
-                tuple(sorted(tags.items())) if tags else None,
-            ),
-            piece,
+            usage.team,
+            usage.tenant,
+            usage.user,
+            usage.workload,
+            usage.api_key_hash,
+            tuple(sorted(tags.items())) if tags else None,
         )
-        amounts = self.hours.setdefault(hour, {}).get(named)
+        amounts = self._alike.get(alike)
         if amounts is None:
-            amounts = self.hours[hour][named] = Amounts()
+            amounts = self.hours.setdefault(hour, {}).setdefault(_named(usage, piece), Amounts())
+            self._alike[alike] = amounts
         uncached, cached, completion, reasoning, requests, prefill_us, decode_us = part
         # An event of several hours is counted where it ends.
         amounts.events += ends
@@ -205,15 +225,38 @@ class Usage:
             amounts.cached_known = True
 
 
+def _named(usage: TokenUsage, piece: int) -> Named:
+    uuid, uuids, tags = usage.gpu_uuid, usage.gpu_uuids, usage.tags
+    return Named(
+        usage.model,
+        usage.measured_by == GATEWAY,
+        usage.deployment,
+        (uuid,) if uuid is not None else tuple(uuids) if uuids else (),
+        usage.host,
+        usage.gpu_index,
+        usage.endpoint,
+        Whose(
+            usage.team,
+            usage.tenant,
+            usage.user,
+            usage.workload,
+            usage.api_key_hash,
+            tuple(sorted(tags.items())) if tags else None,
+        ),
+        piece,
+    )
+
+
 def _whole(usage: TokenUsage) -> tuple[int, ...]:
     """Amounts of the whole event, in the order of Usage._put."""
     cached = usage.cached_prompt_tokens or 0
+    requests, prefill_seconds, decode_seconds = usage.requests, usage.prefill_seconds, usage.decode_seconds
     return (
         usage.prompt_tokens - cached,
         cached,
         usage.completion_tokens,
         usage.reasoning_tokens or 0,
-        1 if usage.requests is None else usage.requests,
-        round((usage.prefill_seconds or 0) * US_PER_SECOND),
-        round((usage.decode_seconds or 0) * US_PER_SECOND),
+        1 if requests is None else requests,
+        0 if prefill_seconds is None else round(prefill_seconds * US_PER_SECOND),
+        0 if decode_seconds is None else round(decode_seconds * US_PER_SECOND),
     )
