@@ -1,12 +1,13 @@
 """The product asked as the oracle is, and where the two differ."""
 
-import io
 import json
 import math
 import os
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -27,22 +28,23 @@ PARTS = 8
 def product(case: Case, files: Sequence[list[dict[str, Any]]] | None = None) -> dict[str, Any]:
     """The answer as `gpu-token-cost --format json` prints it; the events may lie in several files."""
     question = case.question
-    sources = [
-        Source(f"{number}.jsonl", io.BytesIO(lines(events)))
-        for number, events in enumerate(files if files is not None else [case.events])
-    ]
-    found = answer(
-        sources,
-        Book(parse_catalog(case.catalog), exact(question["default_price"])),
-        Question(
-            start_us=moment_us(question["start"]),
-            end_us=moment_us(question["end"]),
-            gap_us=round(question["gap_seconds"] * 1_000_000),
-            step=question["step"],
-            group_by=tuple(question["group_by"]),
-            basis=question["basis"],
-        ),
-    )
+    with TemporaryDirectory() as folder:
+        sources = []
+        for number, events in enumerate(files if files is not None else [case.events]):
+            sources.append(Source(f"{number}.jsonl", Path(folder, str(number))))
+            sources[-1].path.write_bytes(lines(events))
+        found = answer(
+            sources,
+            Book(parse_catalog(case.catalog), exact(question["default_price"])),
+            Question(
+                start_us=moment_us(question["start"]),
+                end_us=moment_us(question["end"]),
+                gap_us=round(question["gap_seconds"] * 1_000_000),
+                step=question["step"],
+                group_by=tuple(question["group_by"]),
+                basis=question["basis"],
+            ),
+        )
     answered: dict[str, Any] = json.loads(encode_answer(found), parse_float=Decimal)
     return answered
 

@@ -151,10 +151,8 @@ class Answers:
         ledger = Ledger(book, question)
         if not empty:
             earlier = window.start - timedelta(seconds=self._gap_seconds) if window.start else None
-            for reading in self._reads.readings(Range(earlier, window.end)):
-                ledger.add_reading(reading)
-            for usage in self._reads.usage(Range(window.start, window.end)):
-                ledger.add_usage(usage)
+            ledger.coverage.take(self._reads.readings(Range(earlier, window.end)))
+            ledger.usage.take(self._reads.usage(Range(window.start, window.end)))
             ledger.dead_letters = self._reads.dead_letters_in(Range(window.start, window.end))
         ledger.finish()
         return ledger

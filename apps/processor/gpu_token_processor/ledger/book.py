@@ -66,6 +66,9 @@ class Book:
         self.serving = cache(self._serving)
         self.deployment_of = cache(self._deployment_of)
 
+    def __reduce__(self) -> tuple[type["Book"], tuple[Catalog, Fraction]]:
+        return Book, (self.catalog, self._default)
+
     def piece(self, at_us: int) -> int:
         """The number of the piece of time that holds this moment."""
         return bisect_right(self._cuts, at_us) - 1

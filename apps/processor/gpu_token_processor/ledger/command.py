@@ -1,13 +1,15 @@
 """`gpu-token-cost`: what tokens cost, from files of events."""
 
+import gc
 import shutil
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -25,6 +27,8 @@ from gpu_token_processor.ledger.question import Question, parse_group_by
 from gpu_token_processor.ledger.written import as_csv, as_table
 
 _STDIN = Path("-")
+# Events live too briefly to be worth looking at.
+_COLLECT_AFTER_OBJECTS = 100_000
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -119,10 +123,11 @@ def _bound_us(option: str, text: str | None) -> int | None:
 def _answer(events: list[Path], book: Book, question: Question) -> CostAnswer:
     with ExitStack() as opened:
         sources = [
-            Source("standard input" if path == _STDIN else str(path), opened.enter_context(_open(path)))
+            Source("standard input", opened.enter_context(_kept_stdin()))
+            if path == _STDIN
+            else Source(str(path), path)
             for path in events
         ]
-        bytes_in_all = sum(_size(source.file) for source in sources)
         bar = opened.enter_context(
             Progress(
                 BarColumn(),
@@ -133,24 +138,17 @@ def _answer(events: list[Path], book: Book, question: Question) -> CostAnswer:
                 disable=not sys.stderr.isatty(),
             )
         )
-        task = bar.add_task("events", total=bytes_in_all)
+        task = bar.add_task("events", total=sum(source.path.stat().st_size for source in sources))
         return answer(sources, book, question, lambda read: bar.advance(task, read))
 
 
-def _open(path: Path) -> BinaryIO:
-    """The file; what comes from a pipe is kept, since it may have to be read twice."""
-    if path != _STDIN:
-        return path.open("rb")
-    kept = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
-    shutil.copyfileobj(sys.stdin.buffer, kept)
-    kept.seek(0)
-    return kept
-
-
-def _size(file: BinaryIO) -> int:
-    size = file.seek(0, 2)
-    file.seek(0)
-    return size
+@contextmanager
+def _kept_stdin() -> Iterator[Path]:
+    """What comes from a pipe is kept in a file, since it is read more than once."""
+    with tempfile.NamedTemporaryFile() as kept:
+        shutil.copyfileobj(sys.stdin.buffer, kept)
+        kept.flush()
+        yield Path(kept.name)
 
 
 def _write(found: CostAnswer, form: Format) -> None:
@@ -164,4 +162,5 @@ def _write(found: CostAnswer, form: Format) -> None:
 
 def main() -> None:
     """The console script."""
+    gc.set_threshold(_COLLECT_AFTER_OBJECTS)
     app()

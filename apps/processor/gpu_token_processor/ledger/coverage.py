@@ -1,6 +1,6 @@
 """GPU readings to covered time, in integers, by GPU, price, deployment and clock hour."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple
@@ -56,11 +56,11 @@ class GpuTrack:
     last: GpuMetric | None = None
     known: "_Known | None" = None
     seen: Seen | None = None
-    # Where the latest reading's time is added while it stays within these bounds.
     own: _Own = (None, None)
+    # Where the latest reading's time is added while it stays within these bounds.
     from_us: int = 0
     upto_us: int = 0
-    into: list[int] | None = None
+    into: list[int] = field(default_factory=list)
     # The event ids of readings of the latest time.
     ids: set[str] = field(default_factory=set)
 
@@ -91,49 +91,64 @@ class Coverage:
         self.duplicates = 0
         self.conflicts = 0
 
-    def add(self, reading: GpuMetric) -> None:
+    def take(self, readings: Iterable[GpuMetric]) -> None:
         """Readings that cover nothing of the range are left out.
 
-        Raises OutOfOrderError if the GPU has a later reading already.
+        Raises OutOfOrderError if a GPU has a later reading already. The loop runs for millions of
+        readings: what nearly all need is done without a call.
         """
-        ts_us = stored_us(reading.ts)
-        if not self._start_us - self._gap_us <= ts_us < self._end_us:
-            # As if it had not been read: the store is not asked for it.
-            return
-        alike = (
-            reading.uuid,
-            reading.host,
-            reading.gpu_index,
-            reading.name,
-            reading.gpu_instance,
-            reading.price_per_hour_usd,
-            reading.deployment,
-        )
-        known = self._known.get(alike)
-        if known is None or not known.from_us <= ts_us < known.upto_us:
-            known = self._known[alike] = self._meet(reading, ts_us)
-        track = known.track
-        last = track.last
-        if last is not None:
-            passed_us = ts_us - track.last_us
-            if passed_us > 0:
-                self._close(track, ts_us, passed_us)
-                if track.last_rank:
+        start_us, end_us, gap_us, known_of = self._start_us, self._end_us, self._gap_us, self._known
+        for reading in readings:
+            ts_us = stored_us(reading.ts)
+            if not start_us - gap_us <= ts_us < end_us:
+                # As if it had not been read: the store is not asked for it.
+                continue
+            alike = (
+                reading.uuid,
+                reading.host,
+                reading.gpu_index,
+                reading.name,
+                reading.gpu_instance,
+                reading.price_per_hour_usd,
+                reading.deployment,
+            )
+            known = known_of.get(alike)
+            if known is None or not known.from_us <= ts_us < known.upto_us:
+                known = known_of[alike] = self._meet(reading, ts_us)
+            track = known.track
+            last = track.last
+            if last is not None:
+                begins_us = track.last_us
+                passed_us = ts_us - begins_us
+                if 0 < passed_us <= gap_us and track.from_us <= begins_us and ts_us <= track.upto_us:
+                    into = track.into
+                    into[0] += passed_us
+                    if last.utilization is None:
+                        into[3] += passed_us
+                    else:
+                        into[1] += passed_us * round(last.utilization * PPM)
+                    if last.power_w is None:
+                        into[4] += passed_us
+                    else:
+                        into[2] += passed_us * round(last.power_w * _MILLI)
+                elif passed_us > 0:
+                    self._close(track, ts_us)
+                elif passed_us < 0:
+                    raise OutOfOrderError
+                elif not self._comes_last(track, last, reading):
+                    continue
+                if passed_us and track.last_rank:
                     track.ids.clear()
                     track.last_rank = ()
-            elif passed_us < 0:
-                raise OutOfOrderError
-            elif not self._comes_last(track, last, reading):
-                return
-        track.last_us = ts_us
-        track.last = reading
-        if known is not track.known:
-            track.known = known
-            track.seen = known.seen
-            track.own = known.own
-            track.into = None
-        if self._start_us <= ts_us < self._end_us:
-            track.readings += 1
+            track.last_us = ts_us
+            track.last = reading
+            if known is not track.known:
+                track.known = known
+                track.seen = known.seen
+                track.own = known.own
+                track.upto_us = 0
+            if start_us <= ts_us:
+                track.readings += 1
 
     def finish(self) -> None:
         """The last reading of each GPU holds for the gap's length."""
@@ -195,33 +210,15 @@ class Coverage:
         track.readings += self._start_us <= track.last_us < self._end_us
         return False
 
-    def _close(self, track: GpuTrack, next_us: int, passed_us: int) -> None:
+    def _close(self, track: GpuTrack, next_us: int) -> None:
         """Count the latest reading's time, now that the next one is there."""
-        begins_us = track.last_us
-        if passed_us <= self._gap_us:
-            ends_us = next_us
-        else:
-            ends_us = begins_us + self._gap_us
+        ends_us = min(next_us, track.last_us + self._gap_us)
+        if ends_us < next_us:
             self._note_gap(track, ends_us, next_us)
-        into = track.into
-        if into is not None and track.from_us <= begins_us and ends_us <= track.upto_us:
-            last = track.last
-            assert last is not None
-            duration_us = ends_us - begins_us
-            into[0] += duration_us
-            if last.utilization is not None:
-                into[1] += duration_us * round(last.utilization * PPM)
-            else:
-                into[3] += duration_us
-            if last.power_w is not None:
-                into[2] += duration_us * round(last.power_w * _MILLI)
-            else:
-                into[4] += duration_us
-        else:
-            self._hold(track, begins_us, ends_us)
+        self._hold(track, track.last_us, ends_us)
 
     def _hold(self, track: GpuTrack, begins_us: int, ends_us: int) -> None:
-        """The same, where the time may be cut."""
+        """Count time of the latest reading, cut by hour and by piece."""
         last, seen = track.last, track.seen
         assert last is not None
         assert seen is not None

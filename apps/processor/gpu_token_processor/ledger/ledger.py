@@ -101,8 +101,6 @@ class Ledger:
         self.usage = Usage(book, question.start_us, question.end_us)
         # Refused events of the range, of which nothing else is known.
         self.dead_letters = 0
-        self.add_reading = self.coverage.add
-        self.add_usage = self.usage.add
 
     def finish(self) -> None:
         """To be called once, after the last event."""

@@ -1,7 +1,9 @@
 """The ledger over files of JSON lines, without Kafka and without a store."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import msgspec
 from gpu_token_contracts import (
@@ -16,32 +18,42 @@ from gpu_token_contracts import (
 from gpu_token_processor.api.cost_answer import cost_answer
 from gpu_token_processor.api.models import CostAnswer, Window
 from gpu_token_processor.ledger.answer import moment
+from gpu_token_processor.ledger.beside import beside
 from gpu_token_processor.ledger.book import Book
-from gpu_token_processor.ledger.coverage import OutOfOrderError
+from gpu_token_processor.ledger.coverage import Coverage, OutOfOrderError
 from gpu_token_processor.ledger.exact import US_PER_SECOND, stored_us
 from gpu_token_processor.ledger.ledger import Ledger
 from gpu_token_processor.ledger.question import Question
 from gpu_token_processor.ledger.sorting import in_order
+from gpu_token_processor.ledger.usage import Usage
 from gpu_token_processor.selection import Selection
 
-_LINES_BETWEEN_REPORTS = 20_000
+_BLOCK_BYTES = 2**16
+# Half a second's work; so long takes a process to start.
+_WORTH_A_PROCESS_BYTES = 2**26
 # What only a usage event has, as it stands in nearly every line of one.
 _USAGE_MARK = b'"prompt_tokens"'
 _USAGE_FIELDS = {"prompt_tokens", "completion_tokens", "model"}
 _TIME_DIGITS = 20
+_EXTRAS = attrgetter("extras")
 
 Progress = Callable[[int], None]
+EventT = TypeVar("EventT", GpuMetric, TokenUsage)
 
 
 class BadLineError(ValueError):
     """A line that is no event; the message is one sentence that names file and line."""
 
 
+class _NotStraightError(Exception):
+    """A line that is not what it seems to be."""
+
+
 class Source(NamedTuple):
-    """A file of events that can be read twice, under the name that people know it by."""
+    """A file of events, and the name that people know it by."""
 
     name: str
-    file: BinaryIO
+    path: Path
 
 
 def answer(
@@ -55,39 +67,91 @@ def answer(
     sources = list(sources)
     ledger = Ledger(book, question)
     try:
-        _take(ledger, _events(sources, progress))
-    except OutOfOrderError:
-        for source in sources:
-            source.file.seek(0)
-        ledger = Ledger(book, question)
-        _take(ledger, _sorted(_events(sources, lambda _: None)))
+        ledger.coverage, ledger.usage = _read_straight(sources, book, question, progress)
+    except (OutOfOrderError, _NotStraightError):
+        for event in _sorted(_events(sources)):
+            if isinstance(event, TokenUsage):
+                ledger.usage.take((event,))
+            else:
+                ledger.coverage.take((event,))
     ledger.finish()
     return cost_answer(ledger, _window(ledger), Selection(), None)
 
 
-def _take(ledger: Ledger, events: Iterable[GpuMetric | TokenUsage]) -> None:
-    add_reading, add_usage = ledger.add_reading, ledger.add_usage
-    for event in events:
-        if isinstance(event, TokenUsage):
-            add_usage(event)
-        else:
-            add_reading(event)
+def _read_straight(
+    sources: Sequence[Source], book: Book, question: Question, progress: Progress
+) -> tuple[Coverage, Usage]:
+    """Readings and usage each by itself, since neither asks for the other; in two processes if they are many."""
+    if sum(source.path.stat().st_size for source in sources) < _WORTH_A_PROCESS_BYTES:
+        return _coverage(sources, book, question, progress), _usage(sources, book, question)
+    with beside(_usage, sources, book, question) as usage:
+        return _coverage(sources, book, question, progress), usage()
 
 
-def _events(sources: Iterable[Source], progress: Progress) -> Iterator[GpuMetric | TokenUsage]:
-    for name, file in sources:
-        unreported = 0
-        for number, line in enumerate(file, start=1):
-            unreported += len(line)
-            if not number % _LINES_BETWEEN_REPORTS:
-                progress(unreported)
-                unreported = 0
-            try:
-                yield decode_token_usage(line) if _USAGE_MARK in line else decode_gpu_metric(line)
-            except InvalidEvent:
-                if line.strip():
-                    yield _look_again(name, number, line)
-        progress(unreported)
+def _coverage(sources: Iterable[Source], book: Book, question: Question, progress: Progress) -> Coverage:
+    coverage = Coverage(book, question.start_us, question.end_us, question.gap_us)
+    for lines in _blocks(sources, usage=False, progress=progress):
+        readings = _decoded(decode_gpu_metric, lines)
+        if any(map(_EXTRAS, readings)) and any(_USAGE_MARK in line for line in lines):
+            raise _NotStraightError
+        coverage.take(readings)
+    return coverage
+
+
+def _usage(sources: Iterable[Source], book: Book, question: Question) -> Usage:
+    usage = Usage(book, question.start_us, question.end_us)
+    for lines in _blocks(sources, usage=True):
+        usage.take(_decoded(decode_token_usage, lines))
+    return usage
+
+
+def _decoded(decode: Callable[[bytes], EventT], lines: Iterable[bytes]) -> list[EventT]:
+    try:
+        return [*map(decode, lines)]
+    except InvalidEvent:
+        pass
+    try:
+        return [*map(decode, filter(bytes.strip, lines))]
+    except InvalidEvent:
+        raise _NotStraightError from None
+
+
+def _blocks(
+    sources: Iterable[Source], *, usage: bool, progress: Progress = lambda _: None
+) -> Iterator[list[bytes]]:
+    """The lines of usage, or the others. To look into every line would take as long as to decode it."""
+    for source in sources:
+        with source.path.open("rb", buffering=_BLOCK_BYTES) as file:
+            ends = {_USAGE_MARK in line for line in _ends(file)}
+            if ends == {not usage}:
+                progress(file.seek(0, 2))
+                continue
+            while lines := file.readlines(_BLOCK_BYTES):
+                yield lines if len(ends) == 1 else [line for line in lines if (_USAGE_MARK in line) is usage]
+                progress(sum(map(len, lines)))
+
+
+def _ends(file: BinaryIO) -> list[bytes]:
+    """Lines of the file's beginning and of its end."""
+    size = file.seek(0, 2)
+    file.seek(max(0, size - _BLOCK_BYTES))
+    # Perhaps the first is only a part of one.
+    last = file.readlines()[1:]
+    file.seek(0)
+    first = file.readlines(_BLOCK_BYTES)
+    file.seek(0)
+    return first + last
+
+
+def _events(sources: Iterable[Source]) -> Iterator[GpuMetric | TokenUsage]:
+    for name, path in sources:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    yield decode_token_usage(line) if _USAGE_MARK in line else decode_gpu_metric(line)
+                except InvalidEvent:
+                    if line.strip():
+                        yield _look_again(name, number, line)
 
 
 def _look_again(name: str, number: int, line: bytes) -> GpuMetric | TokenUsage:

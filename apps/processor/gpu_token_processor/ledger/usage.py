@@ -1,5 +1,6 @@
 """Usage events to amounts by clock hour, in integers, before anybody knows what they cost."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from gpu_token_contracts import TokenUsage
@@ -113,10 +114,10 @@ class Usage:
         self._end_us = _FOR_EVER_US if end_us is None else end_us
         self._at_us = -_FOR_EVER_US
         self._ids: dict[str, TokenUsage] = {}
-        # The piece of time that the latest event lies in, as far as it lies in an hour and in the range.
-        self._from_us = self._upto_us = -_FOR_EVER_US
+        # The piece of time and the hour that the latest event lies in, and the bounds of what is in both.
         self._hour = self._piece = 0
-        # Where the usage of this hour is added, by all that its events have in common.
+        self._from_us = self._upto_us = -_FOR_EVER_US
+        # Where the usage of this time is added, by all that its events have in common.
         self._alike: dict[tuple[object, ...], Amounts] = {}
         self.hours: dict[int, dict[Named, Amounts]] = {}
         self.first_us: int | None = None
@@ -124,40 +125,41 @@ class Usage:
         self.duplicates = 0
         self.conflicts = 0
 
-    def add(self, usage: TokenUsage) -> None:
+    def take(self, events: Iterable[TokenUsage]) -> None:
         """Raises OutOfOrderError if a later event has been there already."""
-        ts_us = stored_us(usage.ts)
-        if ts_us != self._at_us:
-            if ts_us < self._at_us:
-                raise OutOfOrderError
-            self._at_us = ts_us
-            if self._ids:
-                self._ids = {}
-        if usage.event_id is not None:
-            if usage.event_id in self._ids:
-                same = self._ids[usage.event_id] == usage
-                self.duplicates += same
-                self.conflicts += not same
-                return
-            self._ids[usage.event_id] = usage
-        if usage.interval_seconds is not None:
-            self._spread(usage, ts_us)
-            return
-        if not self._from_us <= ts_us < self._upto_us:
-            if not self._start_us <= ts_us < self._end_us:
-                return
-            self._turn_to(ts_us)
-        # The events are in order of time.
-        self.last_us = ts_us + US_PER_MS
-        self._put(self._hour, self._piece, usage, _whole(usage), ends=True)
+        start_us, end_us = self._start_us, self._end_us
+        for usage in events:
+            ts_us = stored_us(usage.ts)
+            if ts_us != self._at_us:
+                if ts_us < self._at_us:
+                    raise OutOfOrderError
+                self._at_us = ts_us
+                if self._ids:
+                    self._ids = {}
+            if usage.event_id is not None:
+                if usage.event_id in self._ids:
+                    same = self._ids[usage.event_id] == usage
+                    self.duplicates += same
+                    self.conflicts += not same
+                    continue
+                self._ids[usage.event_id] = usage
+            if not self._from_us <= ts_us < self._upto_us:
+                self._turn_to(ts_us)
+            if usage.interval_seconds is not None:
+                self._spread(usage, ts_us)
+            elif start_us <= ts_us < end_us:
+                # No event before it was later.
+                self.last_us = ts_us + US_PER_MS
+                if self.first_us is None:
+                    self.first_us = ts_us
+                self._put(self._hour, self._piece, usage, _whole(usage), ends=True)
 
     def _turn_to(self, ts_us: int) -> None:
-        self._span(ts_us, ts_us + US_PER_MS)
         self._hour = ts_us // US_PER_HOUR
         self._piece = self._book.piece(ts_us)
         from_us, upto_us = self._book.bounds(self._piece)
-        self._from_us = max(self._hour * US_PER_HOUR, from_us, self._start_us)
-        self._upto_us = min((self._hour + 1) * US_PER_HOUR, upto_us, self._end_us)
+        self._from_us = max(self._hour * US_PER_HOUR, from_us)
+        self._upto_us = min((self._hour + 1) * US_PER_HOUR, upto_us)
         self._alike = {}
 
     def _span(self, begins_us: int, ends_us: int) -> None:
@@ -213,10 +215,13 @@ class Usage:
         amounts.uncached_prompt += uncached
         amounts.cached_prompt += cached
         amounts.completion += completion
-        amounts.reasoning += reasoning
         amounts.requests += requests
-        amounts.prefill_us += prefill_us
-        amounts.decode_us += decode_us
+        if reasoning:
+            amounts.reasoning += reasoning
+        if prefill_us:
+            amounts.prefill_us += prefill_us
+        if decode_us:
+            amounts.decode_us += decode_us
         if usage.prefill_seconds is None and (uncached or cached):
             amounts.lacks_prefill = True
         if usage.decode_seconds is None and completion:
