@@ -43,6 +43,17 @@ class Named(NamedTuple):
     piece: int
 
 
+_DIVISIBLE = (
+    "uncached_prompt",
+    "cached_prompt",
+    "completion",
+    "reasoning",
+    "requests",
+    "prefill_us",
+    "decode_us",
+)
+
+
 class Amounts:
     """Sums of one kind of usage within an hour. Phase times in microseconds."""
 
@@ -74,6 +85,42 @@ class Amounts:
         self.lacks_decode = False
         # Whether any event tells which prompt tokens were cached.
         self.cached_known = False
+
+    def count(self, usage: TokenUsage) -> None:
+        """Add an event's. Runs for millions of events: what nearly none has is asked for first."""
+        prompt, cached, completion = usage.prompt_tokens, usage.cached_prompt_tokens, usage.completion_tokens
+        self.events += 1
+        if cached is None:
+            self.uncached_prompt += prompt
+        else:
+            self.uncached_prompt += prompt - cached
+            self.cached_prompt += cached
+            self.cached_known = True
+        self.completion += completion
+        self.requests += 1 if usage.requests is None else usage.requests
+        if usage.reasoning_tokens is not None:
+            self.reasoning += usage.reasoning_tokens
+        if usage.prefill_seconds is not None:
+            self.prefill_us += round(usage.prefill_seconds * US_PER_SECOND)
+        elif prompt:
+            self.lacks_prefill = True
+        if usage.decode_seconds is not None:
+            self.decode_us += round(usage.decode_seconds * US_PER_SECOND)
+        elif completion:
+            self.lacks_decode = True
+
+    def part(self, since: int, until: int, whole: int) -> "Amounts":
+        """What is counted evenly between two moments of a whole interval."""
+        part = Amounts()
+        for name in _DIVISIBLE:
+            amount = getattr(self, name)
+            setattr(part, name, amount * until // whole - amount * since // whole)
+        # An event is counted where it ends.
+        part.events = self.events * (until == whole)
+        part.lacks_prefill = self.lacks_prefill and part.prompt > 0
+        part.lacks_decode = self.lacks_decode and part.completion > 0
+        part.cached_known = self.cached_known
+        return part
 
     def add(self, other: "Amounts") -> None:
         """Add the other's."""
@@ -113,7 +160,8 @@ class Usage:
         self._start_us = -_FOR_EVER_US if start_us is None else start_us
         self._end_us = _FOR_EVER_US if end_us is None else end_us
         self._at_us = -_FOR_EVER_US
-        self._ids: dict[str, TokenUsage] = {}
+        # The events of the latest time.
+        self._by_id: dict[str | None, TokenUsage] = {}
         # The piece of time and the hour that the latest event lies in, and the bounds of what is in both.
         self._hour = self._piece = 0
         self._from_us = self._upto_us = -_FOR_EVER_US
@@ -127,22 +175,16 @@ class Usage:
 
     def take(self, events: Iterable[TokenUsage]) -> None:
         """Raises OutOfOrderError if a later event has been there already."""
-        start_us, end_us = self._start_us, self._end_us
+        start_us, end_us, at_us = self._start_us, self._end_us, self._at_us
         for usage in events:
             ts_us = stored_us(usage.ts)
-            if ts_us != self._at_us:
-                if ts_us < self._at_us:
-                    raise OutOfOrderError
-                self._at_us = ts_us
-                if self._ids:
-                    self._ids = {}
-            if usage.event_id is not None:
-                if usage.event_id in self._ids:
-                    same = self._ids[usage.event_id] == usage
-                    self.duplicates += same
-                    self.conflicts += not same
-                    continue
-                self._ids[usage.event_id] = usage
+            if ts_us > at_us:
+                at_us = ts_us
+                self._by_id = {usage.event_id: usage}
+            elif ts_us < at_us:
+                raise OutOfOrderError
+            elif self._is_known(usage):
+                continue
             if not self._from_us <= ts_us < self._upto_us:
                 self._turn_to(ts_us)
             if usage.interval_seconds is not None:
@@ -152,7 +194,18 @@ class Usage:
                 self.last_us = ts_us + US_PER_MS
                 if self.first_us is None:
                     self.first_us = ts_us
-                self._put(self._hour, self._piece, usage, _whole(usage), ends=True)
+                self._amounts(self._hour, self._piece, usage).count(usage)
+        self._at_us = at_us
+
+    def _is_known(self, usage: TokenUsage) -> bool:
+        """Whether there is one of its id and time."""
+        known = None if usage.event_id is None else self._by_id.get(usage.event_id)
+        if known is None:
+            self._by_id[usage.event_id] = usage
+            return False
+        self.duplicates += known == usage
+        self.conflicts += known != usage
+        return True
 
     def _turn_to(self, ts_us: int) -> None:
         self._hour = ts_us // US_PER_HOUR
@@ -175,17 +228,18 @@ class Usage:
         if begins_us >= ends_us:
             return
         self._span(begins_us // US_PER_MS * US_PER_MS, ends_us)
-        whole = _whole(usage)
+        whole = Amounts()
+        whole.count(usage)
         piece = self._book.piece(ts_us - 1)
         while begins_us < ends_us:
             hour = begins_us // US_PER_HOUR
             upto_us = min(ends_us, (hour + 1) * US_PER_HOUR)
-            before_us, after_us = begins_us - begun_us, upto_us - begun_us
-            part = tuple(amount * after_us // length_us - amount * before_us // length_us for amount in whole)
-            self._put(hour, piece, usage, part, ends=upto_us == ts_us)
+            part = whole.part(begins_us - begun_us, upto_us - begun_us, length_us)
+            self._amounts(hour, piece, usage).add(part)
             begins_us = upto_us
 
-    def _put(self, hour: int, piece: int, usage: TokenUsage, part: tuple[int, ...], *, ends: bool) -> None:
+    def _amounts(self, hour: int, piece: int, usage: TokenUsage) -> Amounts:
+        """Where the usage belongs."""
         uuids, tags = usage.gpu_uuids, usage.tags
         alike = (
             hour,
@@ -209,25 +263,7 @@ class Usage:
         if amounts is None:
             amounts = self.hours.setdefault(hour, {}).setdefault(_named(usage, piece), Amounts())
             self._alike[alike] = amounts
-        uncached, cached, completion, reasoning, requests, prefill_us, decode_us = part
-        # An event of several hours is counted where it ends.
-        amounts.events += ends
-        amounts.uncached_prompt += uncached
-        amounts.cached_prompt += cached
-        amounts.completion += completion
-        amounts.requests += requests
-        if reasoning:
-            amounts.reasoning += reasoning
-        if prefill_us:
-            amounts.prefill_us += prefill_us
-        if decode_us:
-            amounts.decode_us += decode_us
-        if usage.prefill_seconds is None and (uncached or cached):
-            amounts.lacks_prefill = True
-        if usage.decode_seconds is None and completion:
-            amounts.lacks_decode = True
-        if usage.cached_prompt_tokens is not None:
-            amounts.cached_known = True
+        return amounts
 
 
 def _named(usage: TokenUsage, piece: int) -> Named:
@@ -249,19 +285,4 @@ def _named(usage: TokenUsage, piece: int) -> Named:
             tuple(sorted(tags.items())) if tags else None,
         ),
         piece,
-    )
-
-
-def _whole(usage: TokenUsage) -> tuple[int, ...]:
-    """Amounts of the whole event, in the order of Usage._put."""
-    cached = usage.cached_prompt_tokens or 0
-    requests, prefill_seconds, decode_seconds = usage.requests, usage.prefill_seconds, usage.decode_seconds
-    return (
-        usage.prompt_tokens - cached,
-        cached,
-        usage.completion_tokens,
-        usage.reasoning_tokens or 0,
-        1 if requests is None else requests,
-        0 if prefill_seconds is None else round(prefill_seconds * US_PER_SECOND),
-        0 if decode_seconds is None else round(decode_seconds * US_PER_SECOND),
     )
