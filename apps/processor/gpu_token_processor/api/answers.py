@@ -20,9 +20,9 @@ from gpu_token_processor.api.models import (
     plain,
 )
 from gpu_token_processor.documents import Document
-from gpu_token_processor.ledger.answer import ledger_fields, moment
+from gpu_token_processor.ledger.answer import ledger_fields
 from gpu_token_processor.ledger.book import Book
-from gpu_token_processor.ledger.exact import US_PER_SECOND, exact, stored_us
+from gpu_token_processor.ledger.exact import US_PER_SECOND, exact, moment, stored_us
 from gpu_token_processor.ledger.ledger import Ledger
 from gpu_token_processor.ledger.question import Basis, Question, Step
 from gpu_token_processor.selection import Range, Selection

@@ -1,7 +1,7 @@
 """Writes the ledger's integers as the answer that the API and the command give."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -17,10 +17,9 @@ from gpu_token_processor.api.models import (
     LedgerRow,
     LedgerStep,
 )
-from gpu_token_processor.ledger.exact import PPM, US_PER_SECOND, ratio, seconds, usd
+from gpu_token_processor.ledger.exact import PPM, US_PER_SECOND, moment, ratio, seconds, usd
 from gpu_token_processor.ledger.ledger import Idle, Ledger, Row, RowKey, Span, Totals
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -28,11 +27,6 @@ _MICROSECOND = timedelta(microseconds=1)
 def encode_answer(answer: Answer) -> bytes:
     """As JSON, in which exact numbers keep all their digits."""
     return _encode(answer.model_dump())
-
-
-def moment(us: int) -> datetime:
-    """Microseconds since 1970 as a time."""
-    return _EPOCH + timedelta(microseconds=us)
 
 
 def ledger_fields(ledger: Ledger) -> dict[str, Any]:

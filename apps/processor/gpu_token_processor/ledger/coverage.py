@@ -57,12 +57,25 @@ class GpuTrack:
     known: "_Known | None" = None
     seen: Seen | None = None
     own: _Own = (None, None)
-    # Where the latest reading's time is added while it stays within these bounds.
-    from_us: int = 0
-    upto_us: int = 0
+    # Where the latest reading's time is added as long as readings are like it; 0: look again.
     into: list[int] = field(default_factory=list)
+    upto_us: int = 0
     # The event ids of readings of the latest time.
     ids: set[str] = field(default_factory=set)
+
+    def add(self, duration_us: int) -> None:
+        """Count time of the latest reading."""
+        into, last = self.into, self.last
+        assert last is not None
+        into[0] += duration_us
+        if last.utilization is None:
+            into[3] += duration_us
+        else:
+            into[1] += duration_us * round(last.utilization * PPM)
+        if last.power_w is None:
+            into[4] += duration_us
+        else:
+            into[2] += duration_us * round(last.power_w * _MILLI)
 
 
 class _Known(NamedTuple):
@@ -94,15 +107,15 @@ class Coverage:
     def take(self, readings: Iterable[GpuMetric]) -> None:
         """Readings that cover nothing of the range are left out.
 
-        Raises OutOfOrderError if a GPU has a later reading already. The loop runs for millions of
-        readings: what nearly all need is done without a call.
+        Raises OutOfOrderError if a GPU has a later reading already.
         """
-        start_us, end_us, gap_us, known_of = self._start_us, self._end_us, self._gap_us, self._known
+        gap_us, known_of = self._gap_us, self._known
+        ts, ts_us = None, 0
         for reading in readings:
-            ts_us = stored_us(reading.ts)
-            if not start_us - gap_us <= ts_us < end_us:
-                # As if it had not been read: the store is not asked for it.
-                continue
+            # The GPUs of a host are mostly read at once.
+            if reading.ts != ts:
+                ts = reading.ts
+                ts_us = stored_us(ts)
             alike = (
                 reading.uuid,
                 reading.host,
@@ -113,42 +126,45 @@ class Coverage:
                 reading.deployment,
             )
             known = known_of.get(alike)
-            if known is None or not known.from_us <= ts_us < known.upto_us:
-                known = known_of[alike] = self._meet(reading, ts_us)
-            track = known.track
-            last = track.last
-            if last is not None:
-                begins_us = track.last_us
-                passed_us = ts_us - begins_us
-                if 0 < passed_us <= gap_us and track.from_us <= begins_us and ts_us <= track.upto_us:
-                    into = track.into
-                    into[0] += passed_us
-                    if last.utilization is None:
-                        into[3] += passed_us
-                    else:
-                        into[1] += passed_us * round(last.utilization * PPM)
-                    if last.power_w is None:
-                        into[4] += passed_us
-                    else:
-                        into[2] += passed_us * round(last.power_w * _MILLI)
-                elif passed_us > 0:
-                    self._close(track, ts_us)
-                elif passed_us < 0:
-                    raise OutOfOrderError
-                elif not self._comes_last(track, last, reading):
+            if known is not None:
+                track = known.track
+                passed_us = ts_us - track.last_us
+                # So it is for nearly all of millions.
+                if 0 < passed_us <= gap_us and ts_us < track.upto_us and known is track.known:
+                    track.add(passed_us)
+                    track.last_us = ts_us
+                    track.last = reading
+                    track.readings += 1
                     continue
-                if passed_us and track.last_rank:
-                    track.ids.clear()
-                    track.last_rank = ()
-            track.last_us = ts_us
-            track.last = reading
-            if known is not track.known:
-                track.known = known
-                track.seen = known.seen
-                track.own = known.own
-                track.upto_us = 0
-            if start_us <= ts_us:
-                track.readings += 1
+            self._take(reading, ts_us, alike)
+
+    def _take(self, reading: GpuMetric, ts_us: int, alike: tuple[object, ...]) -> None:
+        if not self._start_us - self._gap_us <= ts_us < self._end_us:
+            # As if it had not been read: the store is not asked for it.
+            return
+        known = self._known.get(alike)
+        if known is None or not known.from_us <= ts_us < known.upto_us:
+            known = self._known[alike] = self._meet(reading, ts_us)
+        track = known.track
+        last = track.last
+        if last is not None:
+            if ts_us > track.last_us:
+                self._close(track, ts_us)
+                track.ids.clear()
+                track.last_rank = ()
+            elif ts_us < track.last_us:
+                raise OutOfOrderError
+            elif not self._comes_last(track, last, reading):
+                return
+        track.last_us = ts_us
+        track.last = reading
+        if known is not track.known:
+            track.known = known
+            track.seen = known.seen
+            track.own = known.own
+            track.upto_us = 0
+        if self._start_us <= ts_us:
+            track.readings += 1
 
     def finish(self) -> None:
         """The last reading of each GPU holds for the gap's length."""
@@ -188,6 +204,7 @@ class Coverage:
     def _comes_last(self, track: GpuTrack, last: GpuMetric, reading: GpuMetric) -> bool:
         """Whether the reading governs what follows, of those with its time; drops the same event."""
         if not track.last_rank:
+            track.upto_us = 0
             track.last_rank = _rank(last)
             if last.event_id is not None:
                 track.ids.add(last.event_id)
@@ -219,8 +236,7 @@ class Coverage:
 
     def _hold(self, track: GpuTrack, begins_us: int, ends_us: int) -> None:
         """Count time of the latest reading, cut by hour and by piece."""
-        last, seen = track.last, track.seen
-        assert last is not None
+        seen = track.seen
         assert seen is not None
         begins_us = max(begins_us, self._start_us)
         ends_us = min(ends_us, self._end_us)
@@ -228,22 +244,14 @@ class Coverage:
             return
         self.first_us = begins_us if self.first_us is None else min(self.first_us, begins_us)
         self.last_us = ends_us if self.last_us is None else max(self.last_us, ends_us)
-        busy_ppm = round((last.utilization or 0) * PPM)
-        power_mw = round((last.power_w or 0) * _MILLI)
         while begins_us < ends_us:
             hour = begins_us // US_PER_HOUR
             piece = self._book.piece(begins_us)
-            piece_from_us, piece_upto_us = self._book.bounds(piece)
-            track.from_us = max(hour * US_PER_HOUR, piece_from_us, self._start_us)
+            _, piece_upto_us = self._book.bounds(piece)
             track.upto_us = min((hour + 1) * US_PER_HOUR, piece_upto_us, self._end_us)
             upto_us = min(ends_us, track.upto_us)
             track.into = self._sums.setdefault((hour, piece, track.gpu_id, seen, track.own), [0, 0, 0, 0, 0])
-            duration_us = upto_us - begins_us
-            track.into[0] += duration_us
-            track.into[1] += duration_us * busy_ppm
-            track.into[2] += duration_us * power_mw
-            track.into[3] += duration_us * (last.utilization is None)
-            track.into[4] += duration_us * (last.power_w is None)
+            track.add(upto_us - begins_us)
             begins_us = upto_us
 
     def _note_gap(self, track: GpuTrack, begins_us: int, ends_us: int) -> None:

@@ -1,7 +1,7 @@
 """Integers in the place of floats: parts of money and tokens add up to the whole, to the last digit."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 from fractions import Fraction
 
@@ -23,6 +23,11 @@ def stored_us(ts: datetime) -> int:
     """
     since = ts - _EPOCH
     return (since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000) * 1_000
+
+
+def moment(us: int) -> datetime:
+    """Microseconds since 1970 as a time."""
+    return _EPOCH + timedelta(microseconds=us)
 
 
 def exact(number: float) -> Fraction:

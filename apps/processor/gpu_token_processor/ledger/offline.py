@@ -17,11 +17,10 @@ from gpu_token_contracts import (
 
 from gpu_token_processor.api.cost_answer import cost_answer
 from gpu_token_processor.api.models import CostAnswer, Window
-from gpu_token_processor.ledger.answer import moment
 from gpu_token_processor.ledger.beside import beside
 from gpu_token_processor.ledger.book import Book
 from gpu_token_processor.ledger.coverage import Coverage, OutOfOrderError
-from gpu_token_processor.ledger.exact import US_PER_SECOND, stored_us
+from gpu_token_processor.ledger.exact import US_PER_SECOND, moment, stored_us
 from gpu_token_processor.ledger.ledger import Ledger
 from gpu_token_processor.ledger.question import Question
 from gpu_token_processor.ledger.sorting import in_order

@@ -1,17 +1,26 @@
 """Usage events to amounts by clock hour, in integers, before anybody knows what they cost."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from gpu_token_contracts import TokenUsage
 
 from gpu_token_processor.ledger.book import Book
 from gpu_token_processor.ledger.coverage import OutOfOrderError
-from gpu_token_processor.ledger.exact import US_PER_HOUR, US_PER_MS, US_PER_SECOND, stored_us
+from gpu_token_processor.ledger.exact import (
+    US_PER_HOUR,
+    US_PER_MS,
+    US_PER_SECOND,
+    moment,
+    stored_us,
+)
 
 GATEWAY = "gateway"
 
 _FOR_EVER_US = 10**18
+_NEVER = datetime.max.replace(tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
 
 
 class Whose(NamedTuple):
@@ -162,11 +171,13 @@ class Usage:
         self._at_us = -_FOR_EVER_US
         # The events of the latest time.
         self._by_id: dict[str | None, TokenUsage] = {}
-        # The piece of time and the hour that the latest event lies in, and the bounds of what is in both.
+        # The hour and the piece of time that the latest event lies in, and the bounds of what is in both.
         self._hour = self._piece = 0
         self._from_us = self._upto_us = -_FOR_EVER_US
         # Where the usage of this time is added, by all that its events have in common.
         self._alike: dict[tuple[object, ...], Amounts] = {}
+        # An event of between is alone at its time, and of the same hour and piece as the latest.
+        self._alone_from = self._alone_upto = _NEVER
         self.hours: dict[int, dict[Named, Amounts]] = {}
         self.first_us: int | None = None
         self.last_us: int | None = None
@@ -175,27 +186,48 @@ class Usage:
 
     def take(self, events: Iterable[TokenUsage]) -> None:
         """Raises OutOfOrderError if a later event has been there already."""
-        start_us, end_us, at_us = self._start_us, self._end_us, self._at_us
+        latest, alone_from, alone_upto = None, self._alone_from, self._alone_upto
         for usage in events:
-            ts_us = stored_us(usage.ts)
-            if ts_us > at_us:
-                at_us = ts_us
-                self._by_id = {usage.event_id: usage}
-            elif ts_us < at_us:
-                raise OutOfOrderError
-            elif self._is_known(usage):
-                continue
-            if not self._from_us <= ts_us < self._upto_us:
-                self._turn_to(ts_us)
-            if usage.interval_seconds is not None:
-                self._spread(usage, ts_us)
-            elif start_us <= ts_us < end_us:
-                # No event before it was later.
-                self.last_us = ts_us + US_PER_MS
-                if self.first_us is None:
-                    self.first_us = ts_us
+            ts = usage.ts
+            # So it is for nearly all of millions.
+            if alone_from <= ts < alone_upto and usage.interval_seconds is None:
+                alone_from = ts + _MS
+                latest = usage
                 self._amounts(self._hour, self._piece, usage).count(usage)
-        self._at_us = at_us
+                continue
+            if latest is not None:
+                self._remember(latest)
+                latest = None
+            self._take(usage)
+            alone_from, alone_upto = self._alone_from, self._alone_upto
+        if latest is not None:
+            self._remember(latest)
+            self._alone_from = alone_from
+
+    def _remember(self, latest: TokenUsage) -> None:
+        self._at_us = stored_us(latest.ts)
+        self._by_id = {latest.event_id: latest}
+        # No event before it was later.
+        self.last_us = self._at_us + US_PER_MS
+
+    def _take(self, usage: TokenUsage) -> None:
+        ts_us = stored_us(usage.ts)
+        if ts_us < self._at_us:
+            raise OutOfOrderError
+        if ts_us > self._at_us:
+            self._at_us = ts_us
+            self._by_id = {usage.event_id: usage}
+        elif self._is_known(usage):
+            return
+        if not self._from_us <= ts_us < self._upto_us:
+            self._turn_to(ts_us)
+        within = self._start_us <= ts_us < self._end_us
+        if usage.interval_seconds is not None:
+            self._spread(usage, ts_us)
+        elif within:
+            self._span(ts_us, ts_us + US_PER_MS)
+            self._amounts(self._hour, self._piece, usage).count(usage)
+        self._alone_from = usage.ts + _MS if within and self.first_us is not None else _NEVER
 
     def _is_known(self, usage: TokenUsage) -> bool:
         """Whether there is one of its id and time."""
@@ -213,6 +245,7 @@ class Usage:
         from_us, upto_us = self._book.bounds(self._piece)
         self._from_us = max(self._hour * US_PER_HOUR, from_us)
         self._upto_us = min((self._hour + 1) * US_PER_HOUR, upto_us)
+        self._alone_upto = moment(min(self._upto_us, self._end_us))
         self._alike = {}
 
     def _span(self, begins_us: int, ends_us: int) -> None:
