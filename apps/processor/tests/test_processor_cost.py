@@ -1,9 +1,10 @@
 """The rules of docs/cost-model.md one by one; the oracle's tests ask them all together."""
 
-import io
 import json
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pytest
@@ -40,17 +41,19 @@ def ask(
     **question: Any,
 ) -> CostAnswer:
     """What is answered for [start, seconds) after T0."""
-    lines = b"".join(json.dumps(event).encode() + b"\n" for event in events)
-    return answer(
-        [Source("events", io.BytesIO(lines))],
-        Book(parse_catalog(catalog or {}), Fraction(2)),
-        Question(
-            start_us=stored_us(T0 + timedelta(seconds=start)),
-            end_us=stored_us(T0 + timedelta(seconds=seconds)),
-            gap_us=round(gap_seconds * US_PER_SECOND),
-            **question,
-        ),
-    )
+    with NamedTemporaryFile() as file:
+        file.writelines(json.dumps(event).encode() + b"\n" for event in events)
+        file.flush()
+        return answer(
+            [Source("events", Path(file.name))],
+            Book(parse_catalog(catalog or {}), Fraction(2)),
+            Question(
+                start_us=stored_us(T0 + timedelta(seconds=start)),
+                end_us=stored_us(T0 + timedelta(seconds=seconds)),
+                gap_us=round(gap_seconds * US_PER_SECOND),
+                **question,
+            ),
+        )
 
 
 def costs(found: CostAnswer) -> dict[tuple[str | None, ...], float | None]:
