@@ -27,7 +27,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from itertools import pairwise
-from math import floor
 from typing import Any, NamedTuple
 
 HOUR_US = 3_600_000_000
@@ -140,7 +139,12 @@ class Book:
         for row in self.at("gpus", moment):
             if row.get("uuid") is not None and is_at(row, host, index):
                 return ("uuid", row["uuid"])
-        return ("place", host, index, reading.get("name"))
+        return ("place", host, index, reading.get("name") or self.place_name(host, index, moment))
+
+    def place_name(self, host: str | None, index: int | None, moment: int) -> str | None:
+        """The name of the GPU that has no uuid and is at the place."""
+        rows = (row for row in self.at("gpus", moment) if row.get("uuid") is None)
+        return next((row.get("name") for row in rows if is_at(row, host, index)), None)
 
     def deployment(self, uuid: str | None, places: Iterable[tuple[Any, Any]], moment: int) -> str | None:
         """The deployment that lists the GPU, by uuid or by one of its places."""
@@ -157,6 +161,17 @@ class Book:
         """Deployments that list an endpoint or a model."""
         return [row for row in self.at("deployments", moment) if value in (row.get(field) or [])]
 
+    def card(self, uuid: str | None, moment: int) -> str | None:
+        """The card that the GPU is a slice of, or the GPU itself if it has slices."""
+        rows = [row for row in self.at("gpus", moment) if uuid is not None and row.get("card") is not None]
+        return next(
+            iter(
+                [row["card"] for row in rows if row.get("uuid") == uuid]
+                + [uuid for row in rows if row["card"] == uuid]
+            ),
+            None,
+        )
+
     def share(
         self, uuid: str | None, row: dict[str, Any], gpu_instance: str | None, name: str | None, moment: int
     ) -> Fraction:
@@ -168,8 +183,9 @@ class Book:
         if slices:
             return 1 - sum((exact(one["share"]) for one in slices), Fraction(0))
         count, dot, _ = (gpu_instance or "").partition("g.")
-        if dot and count.isdigit():
-            return Fraction(int(count), 4 if "A30" in (name or "") else 7)
+        whole = 4 if "A30" in (name or "") else 7
+        if dot and count in "1234567" and len(count) == 1 and int(count) < whole:
+            return Fraction(int(count), whole)
         return Fraction(1)
 
     def listed_price(
@@ -183,6 +199,7 @@ class Book:
         """USD per hour of a whole card."""
         wanted = (
             ("uuid", uuid),
+            ("uuid", self.card(uuid, moment)),
             ("host", host),
             ("instance_type", lease.get("instance_type")),
             ("gpu_name", self.name(name)),
@@ -296,6 +313,8 @@ def described(book: Book, gpu: Gpu, reading: Event, start: int, end: int) -> Pie
         if host is None:
             host, index = known.get("host"), known.get("gpu_index") if index is None else index
         name = name or known.get("name")
+    elif name is None:
+        name = gpu[3] if uuid is None else book.gpu_row(uuid, None, None, us(reading["ts"])).get("name")
     row = book.gpu_row(uuid, host, index, start)
     share = book.share(uuid, row, reading.get("gpu_instance"), name, start)
     deployment = reading.get("deployment") or book.deployment(uuid, [(host, index)], start)
@@ -366,18 +385,22 @@ def silent(
     rows = leased_gpus(book.at("gpus", first), lease)
     cards = {row.get("card") or row.get("uuid") or (row["host"], row["gpu_index"]) for row in rows}
     count = 1 if uuid is not None else lease.get("gpus") or len(cards)
-    covered_us = sum(
-        max(0, min(piece.end, last) - max(piece.start, first)) * (1 if uuid is not None else piece.share)
-        for piece in pieces
-        if (piece.gpu[:2] == ("uuid", uuid) if uuid is not None else piece.place[0] == host)
-    )
+    covered_us = Fraction(0)
+    for piece in pieces:
+        inside_us = max(0, min(piece.end, last) - max(piece.start, first))
+        own = piece.gpu[1] if piece.gpu[0] == "uuid" else None
+        card = book.card(own, first)
+        if (piece.place[0] == host) if uuid is None else (card is not None and card == uuid):
+            covered_us += inside_us * piece.share
+        elif uuid is not None and own == uuid:
+            covered_us += inside_us
     row = rows[0] if rows else {}
     if uuid is not None:
         host = row.get("host")
     price = book.listed_price(uuid, host, lease, row.get("name"), first)
-    if uuid is not None:
-        price *= book.share(uuid, row, None, row.get("name"), first)
-    return max(0, floor(count * (last - first) - covered_us)), price
+    if uuid is not None and row.get("card") is not None:
+        price *= exact(row["share"])
+    return max(Fraction(0), count * (last - first) - covered_us), price
 
 
 # --- Usage
@@ -751,8 +774,8 @@ def oracle(
         rows += unit_rows(cell, unit, done, spent, cells[cell], group_by)
     counts["unpriced"] = sum(row.unpriced for row in rows)
     leased = basis == "leased"
-    unreported_us = sum(one[0] for one in silent_by_cell.values())
-    covered_us = sum(piece.us for piece in pieces)
+    unreported_us = round(sum((one[0] for one in silent_by_cell.values()), Fraction(0)))
+    covered_us = round(sum((piece.us * piece.share for piece in pieces), Fraction(0)))
     if leased:
         idle["unreported"] = sum(one[1] for one in silent_by_cell.values())
     total_pico = sum(sum(own.values()) for own in costs.values()) + idle["unreported"]

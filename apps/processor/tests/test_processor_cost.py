@@ -206,3 +206,54 @@ def test_selection_keeps_idle_of_the_selected_gpus_only() -> None:
     assert found.total.cost_usd == found.idle.fleet_usd > 0
     found = ask(*gpus, usage(host="a", gpu_index=0), where=(("model", "m"),))
     assert found.total.cost_usd == found.rows[0].cost_usd
+
+
+SLICES = [{"uuid": f"M{number}", "card": "CARD", "share": "1/3"} for number in range(3)]
+HOUR: dict[str, Any] = {"seconds": 3600, "gap_seconds": 3600}
+
+
+@pytest.mark.parametrize("reporting", [0, 1, 3])
+def test_a_leased_card_costs_the_same_however_many_of_its_slices_report(reporting: int) -> None:
+    catalog = {
+        "gpus": SLICES,
+        "prices": [{"selector": {"uuid": "CARD"}, "usd_per_hour": 4.2}],
+        "leases": [{"selector": {"uuid": "CARD"}}],
+    }
+    slices = [
+        reading(uuid=f"M{number}", price_per_hour_usd=None, gpu_index=None) for number in range(reporting)
+    ]
+    found = ask(*slices, **HOUR, catalog=catalog, basis="leased")
+    assert float(found.total.cost_usd or 0) == 4.2
+    assert (found.coverage.leased_seconds, found.coverage.covered_seconds) == (3600, 1200 * reporting)
+
+
+def test_slices_by_profile_of_a_leased_host_are_exact() -> None:
+    catalog = {
+        "prices": [{"selector": {"host": "h"}, "usd_per_hour": 7}],
+        "leases": [{"selector": {"host": "h"}, "gpus": 1}],
+    }
+    slices = [
+        reading(uuid=f"M{number}", gpu_instance="1g.10gb", price_per_hour_usd=None) for number in range(2)
+    ]
+    found = ask(*slices, **HOUR, catalog=catalog, basis="leased")
+    assert (found.total.cost_usd, found.idle.unreported_usd) == (7, 5)
+
+
+@pytest.mark.parametrize(("profile", "usd"), [("2g.20gb", 2), ("7g.80gb", 7), ("99g.20gb", 7), ("0g.1gb", 7)])
+def test_a_profile_is_a_part_of_a_card(profile: str, usd: float) -> None:
+    catalog = {"prices": [{"selector": {"host": "h"}, "usd_per_hour": 7}]}
+    found = ask(reading(gpu_instance=profile, price_per_hour_usd=None), **HOUR, catalog=catalog)
+    assert found.total.cost_usd == usd
+
+
+def test_silent_time_at_the_default_price_is_named() -> None:
+    found = ask(catalog={"leases": [{"selector": {"host": "h"}, "gpus": 1}]}, **HOUR, basis="leased")
+    assert (found.idle.unreported_usd, found.coverage.default_price_share) == (2, 1)
+
+
+def test_a_place_of_the_catalogue_lends_its_name() -> None:
+    catalog = {
+        "gpus": [{"host": "h", "gpu_index": 0, "name": "H100"}],
+        "prices": [{"selector": {"gpu_name": "H100"}, "usd_per_hour": 4}],
+    }
+    assert ask(reading(price_per_hour_usd=None), **HOUR, catalog=catalog).total.cost_usd == 4

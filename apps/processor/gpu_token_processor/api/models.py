@@ -99,7 +99,7 @@ class LedgerStep(Answer):
 
 
 class LedgerCoverage(Answer):
-    """What the answer rests on. Seconds are summed over GPUs."""
+    """What the answer rests on. Seconds are summed over GPUs; a slice counts as its part of a card."""
 
     leased_seconds: Exact = Field(description="covered_seconds + unreported_seconds")
     covered_seconds: Exact = Field(description="time that readings cover")
@@ -112,7 +112,7 @@ class LedgerCoverage(Answer):
         description="part of covered_seconds whose readings have no power; it has no energy"
     )
     default_price_share: Exact | None = Field(
-        description="part of covered time at the default price; null: no time is covered"
+        description="part of the time that costs, at the default price; null: no time costs"
     )
     engine_tokens: int = Field(description="as engines, or sources that do not say, measured them")
     gateway_tokens: int = Field(description="as gateways measured them; not added to the engines'")

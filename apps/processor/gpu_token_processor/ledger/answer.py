@@ -17,6 +17,7 @@ from gpu_token_processor.api.models import (
     LedgerRow,
     LedgerStep,
 )
+from gpu_token_processor.ledger.book import DEFAULT_PRICE
 from gpu_token_processor.ledger.exact import PPM, US_PER_SECOND, moment, ratio, seconds, usd
 from gpu_token_processor.ledger.ledger import Idle, Ledger, Row, RowKey, Span, Totals
 
@@ -129,16 +130,22 @@ def _summed_idle(parts: Iterable[Idle]) -> Idle:
 
 
 def _coverage(ledger: Ledger, totals: Totals, total: Row) -> LedgerCoverage:
-    covered_us = ledger.covered_us
+    covered_us = ledger.covered_us()
+    shown_us = round(covered_us)
+    unreported_us = round(totals.unreported_us)
+    at_default_us = ledger.covered_us(lambda one: one.covered_us if one.source == DEFAULT_PRICE else 0)
+    paid_us = covered_us + (totals.unreported_us if ledger.question.basis == "leased" else 0)
     cells = ledger.cells.values()
     return LedgerCoverage(
-        leased_seconds=seconds(covered_us + totals.unreported_us),
-        covered_seconds=seconds(covered_us),
+        leased_seconds=seconds(shown_us + unreported_us),
+        covered_seconds=seconds(shown_us),
         gap_seconds=seconds(ledger.gap_us),
-        unreported_seconds=seconds(totals.unreported_us),
-        without_utilization_seconds=seconds(sum(counted.without_utilization_us for counted in ledger.sums)),
-        without_power_seconds=seconds(sum(counted.without_power_us for counted in ledger.sums)),
-        default_price_share=ratio(ledger.at_default_price_us, covered_us) if covered_us else None,
+        unreported_seconds=seconds(unreported_us),
+        without_utilization_seconds=seconds(round(ledger.covered_us(lambda one: one.without_utilization_us))),
+        without_power_seconds=seconds(round(ledger.covered_us(lambda one: one.without_power_us))),
+        default_price_share=ratio((at_default_us + totals.unreported_at_default_us) / paid_us, 1)
+        if paid_us
+        else None,
         engine_tokens=sum(cell.engine_tokens for cell in cells),
         gateway_tokens=sum(cell.gateway_tokens for cell in cells),
         unattributed_tokens=sum(cell.unattributed_tokens for cell in cells),

@@ -45,6 +45,8 @@ class Terms(NamedTuple):
     source: str
     # Of a card; 1 for a whole one.
     share: Fraction
+    # The uuid of the card of which it is a slice, or which has slices; None if the catalogue knows no slices.
+    card: str | None
 
 
 class Book:
@@ -88,15 +90,13 @@ class Book:
     def _identify(self, seen: Seen, piece: int) -> Seen:
         """The GPU with what the catalogue knows of it and the reading does not say.
 
-        One that is known only by its place gets the uuid of the place, and one that is known only by
-        its uuid gets the uuid's place and name.
+        One that is known only by its place gets the uuid of the place, or else its name, and one that is
+        known only by its uuid gets the uuid's place and name.
         """
         for gpu in self._gpus(self._moment(piece)):
-            if gpu.uuid is None:
-                continue
             if seen.uuid is None:
                 if gpu.gpu_index is not None and (gpu.host, gpu.gpu_index) == (seen.host, seen.gpu_index):
-                    return seen._replace(uuid=gpu.uuid)
+                    return seen._replace(uuid=gpu.uuid, name=seen.name or gpu.name)
             elif gpu.uuid == seen.uuid:
                 if seen.host is None:
                     index = gpu.gpu_index if seen.gpu_index is None else seen.gpu_index
@@ -113,8 +113,8 @@ class Book:
         at_us = self._moment(piece)
         return next((row.usd_per_kwh for row in self.catalog.energy if row.holds(at_us)), None)
 
-    def lease_price(self, lease: Lease, at_us: int) -> Fraction:
-        """What an hour of a leased GPU costs that does not report."""
+    def lease_price(self, lease: Lease, at_us: int) -> tuple[Fraction, str]:
+        """What an hour of a leased GPU costs that does not report, and where that comes from."""
         kind, value = lease.selector
         known = sorted(
             (gpu for gpu in self._gpus(at_us) if value == (gpu.uuid if kind == "uuid" else gpu.host)),
@@ -122,7 +122,9 @@ class Book:
         )
         host = value if kind == "host" else known[0].host if known else None
         seen = Seen(value if kind == "uuid" else None, host, None, known[0].name if known else None, None)
-        return self._price(seen, at_us)[0] * (self._share(seen, at_us) if kind == "uuid" else 1)
+        usd_per_hour, source = self._price(seen, at_us)
+        slice_share = next((gpu.share for gpu in known if kind == "uuid" and gpu.card), Fraction(1))
+        return usd_per_hour * slice_share, source
 
     def _gpus(self, at_us: int) -> list[Gpu]:
         return [gpu for gpu in self.catalog.gpus if gpu.holds(at_us)]
@@ -156,14 +158,22 @@ class Book:
     def _terms(self, seen: Seen, piece: int) -> Terms:
         at_us = self._moment(piece)
         usd_per_hour, source = self._price(seen, at_us)
-        deployment = self.deployment_of(seen.uuid, seen.host, seen.gpu_index, piece)
         share = self._share(seen, at_us)
-        return Terms(deployment, usd_per_hour * share, source, share)
+        deployment = self.deployment_of(seen.uuid, seen.host, seen.gpu_index, piece)
+        return Terms(deployment, usd_per_hour * share, source, share, self._card(seen, at_us))
+
+    def _card(self, seen: Seen, at_us: int) -> str | None:
+        if seen.uuid is None:
+            return None
+        known = self._gpus(at_us)
+        card = next((gpu.card for gpu in known if gpu.uuid == seen.uuid), None)
+        return card or next((gpu.card for gpu in known if gpu.card == seen.uuid), None)
 
     def _price(self, seen: Seen, at_us: int) -> tuple[Fraction, str]:
         lease = self._lease_of(seen, at_us)
         names: list[tuple[str, str | None]] = [
             ("uuid", seen.uuid),
+            ("uuid", self._card(seen, at_us)),
             ("host", seen.host),
             ("instance_type", lease.instance_type if lease else None),
             ("gpu_name", gpu_name(seen.name, self.catalog.aliases) if seen.name else None),
@@ -209,6 +219,7 @@ def _share_of_profile(profile: str | None, name: str | None) -> Fraction:
     if not profile:
         return Fraction(1)
     digits = profile.split("g.", 1)[0]
-    if not digits.isdigit():
+    whole = 4 if "A30" in (name or "") else 7
+    if digits not in map(str, range(1, whole)):
         return Fraction(1)
-    return Fraction(int(digits), 4 if "A30" in (name or "") else 7)
+    return Fraction(int(digits), whole)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from math import floor
 from typing import NamedTuple
 
 from gpu_token_processor.ledger.book import DEFAULT_PRICE, Book
@@ -88,7 +87,9 @@ class Totals:
     rows: dict[tuple[Span, RowKey], Row] = field(default_factory=lambda: defaultdict(Row))
     idle: dict[Span, Idle] = field(default_factory=lambda: defaultdict(Idle))
     methods: set[str] = field(default_factory=set)
-    unreported_us: int = 0
+    unreported_us: Fraction = Fraction(0)
+    # Part of it whose price is the default one, where it has a price.
+    unreported_at_default_us: Fraction = Fraction(0)
 
 
 class Ledger:
@@ -199,10 +200,14 @@ class Ledger:
         covered_us: dict[tuple[str, str | None, int, int], Fraction] = defaultdict(Fraction)
         for counted in self.sums:
             seen, hour, piece = counted.seen, counted.hour, counted.piece
-            covered_us["uuid", seen.uuid, hour, piece] += counted.covered_us
-            # A host's lease counts cards, of which a slice is a part.
-            share = self.book.terms(seen, piece).share
-            covered_us["host", seen.host, hour, piece] += counted.covered_us * share
+            terms = self.book.terms(seen, piece)
+            # Leases of hosts and of cards count whole cards, of which a slice is a part.
+            part_us = counted.covered_us * terms.share
+            covered_us["host", seen.host, hour, piece] += part_us
+            if terms.card is not None:
+                covered_us["uuid", terms.card, hour, piece] += part_us
+            if terms.card != seen.uuid:
+                covered_us["uuid", seen.uuid, hour, piece] += counted.covered_us
         start_us, end_us = self.bounds
         for lease in self.book.catalog.leases:
             kind, value = lease.selector
@@ -210,36 +215,33 @@ class Ledger:
                 continue
             begins_us = max(start_us, start_us if lease.valid_from_us is None else lease.valid_from_us)
             ends_us = min(end_us, end_us if lease.valid_to_us is None else lease.valid_to_us)
-            silent_us: dict[tuple[int, Fraction], int] = defaultdict(int)
+            silent_us: dict[tuple[int, Fraction, str], Fraction] = defaultdict(Fraction)
             while begins_us < ends_us:
                 hour = begins_us // US_PER_HOUR
                 hour_ends_us = min(ends_us, (hour + 1) * US_PER_HOUR)
                 for piece, from_us, upto_us in self.book.pieces(begins_us, hour_ends_us):
                     length_us = lease.gpus * (upto_us - from_us)
-                    silent = max(0, floor(length_us - covered_us[kind, value, hour, piece]))
-                    silent_us[hour, self.book.lease_price(lease, from_us)] += silent
+                    silent = max(Fraction(0), length_us - covered_us[kind, value, hour, piece])
+                    silent_us[hour, *self.book.lease_price(lease, from_us)] += silent
                 begins_us = hour_ends_us
-            for (hour, usd_per_hour), silent in silent_us.items():
+            for (hour, usd_per_hour, source), silent in silent_us.items():
                 totals.unreported_us += silent
                 if self.question.basis == "leased":
+                    totals.unreported_at_default_us += silent if source == DEFAULT_PRICE else 0
                     totals.idle[period(hour, self.question.step)].unreported_pico += pico(
                         silent, usd_per_hour
                     )
 
-    @property
-    def covered_us(self) -> int:
-        """Of all GPUs."""
-        return sum(counted.covered_us for counted in self.sums)
+    def covered_us(self, wanted: Callable[[Sums], int] = lambda counted: counted.covered_us) -> Fraction:
+        """Of all GPUs, in time of whole cards: a slice counts as its part of one."""
+        return sum(
+            (wanted(one) * self.book.terms(one.seen, one.piece).share for one in self.sums), Fraction(0)
+        )
 
     @property
     def gap_us(self) -> int:
         """Time between two readings of a GPU that neither covers."""
         return sum(sum(track.gaps_us.values()) for track in self.coverage.tracks.values())
-
-    @property
-    def at_default_price_us(self) -> int:
-        """Covered time of GPUs that neither event nor catalogue has a price for."""
-        return sum(counted.covered_us for counted in self.sums if counted.source == DEFAULT_PRICE)
 
 
 def _place(deployment: str | None, gpu_id: str, part: GpuPart) -> Place:
