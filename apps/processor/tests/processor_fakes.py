@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -222,15 +223,13 @@ class FakeReads:
             if host in (None, document.get("host")) and name in (None, document.get("name"))
         ]
 
-    def dead_letters_in(self, during: Range) -> int:
+    def dead_letters_in(self, during: Range) -> dict[str, int]:
         """See Reads."""
-        times = [
-            datetime.fromtimestamp(note["record_ts_ms"] / 1000, UTC) for note in self._all("dead_letters")
+        notes = [
+            {"reason": note["reason"], "ts": datetime.fromtimestamp(note["record_ts_ms"] / 1000, UTC)}
+            for note in self._all("dead_letters")
         ]
-        return sum(
-            (during.start is None or during.start <= ts) and (during.end is None or ts < during.end)
-            for ts in times
-        )
+        return Counter(note["reason"] for note in notes if _selected(note, during, Selection()))
 
     def dead_letters(self) -> list[DeadLetterCount]:
         """See Reads."""

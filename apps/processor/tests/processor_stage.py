@@ -67,7 +67,7 @@ class Stage:
         for event in events:
             batch = decoder.decode([record(event, self._offset, topic=topic)])
             for collection, writes in batch.writes.items():
-                store_writes(self.store, collection, writes)
+                batch.refusals += store_writes(self.store, collection, writes).refusals
             dead_letter(FakeSink(), self.store, batch.refusals, lambda: NOW)
             self._offset += 1
 

@@ -99,6 +99,15 @@ def test_energy_without_a_price_is_null(stage: Stage) -> None:
     assert (energy.price_per_kwh_usd, energy.cost_usd) == (None, None)
 
 
+def test_a_known_id_with_other_content_is_a_conflict_and_named(stage: Stage) -> None:
+    stage.send("token.usage.v1", usage(event_id="x"), usage(event_id="x"), usage(event_id="x", model="other"))
+    (letters,) = stage.get("/dead-letters")["items"]
+    assert (letters["reason"], letters["events"]) == ("conflict", 1)
+    coverage = stage.get("/cost", start=at(0), end=at(90))["coverage"]
+    assert (coverage["conflicting_events"], coverage["dead_letters"]) == (1, 1)
+    assert [item["model"] for item in stage.get("/usage")["items"]] == ["llama-3-70b"]
+
+
 def test_usage_of_everything_and_of_a_range(stage: Stage) -> None:
     thirty_seconds(stage)
     stage.send("token.usage.v1", usage(ts=at(-40), model="mixtral", prompt_tokens=1, completion_tokens=2))

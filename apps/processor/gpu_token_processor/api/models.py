@@ -120,7 +120,8 @@ class LedgerCoverage(Answer):
     unmatched_tokens: int = Field(description="gateway tokens of models that the engine does not have")
     unpriced_tokens: int
     dead_letters: int = Field(
-        description="refused events that came to Kafka in the range; their own time may not be readable"
+        description="refused events that came to Kafka in the range (their own time may not be readable), "
+        "conflicting ones among them"
     )
     conflicting_events: int = Field(description="known event ids that came again with other content")
     catalog_version: str

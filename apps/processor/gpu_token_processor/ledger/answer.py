@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+from gpu_token_contracts import Reason
 
 from gpu_token_processor.api.models import (
     Answer,
@@ -151,8 +152,10 @@ def _coverage(ledger: Ledger, totals: Totals, total: Row) -> LedgerCoverage:
         unattributed_tokens=sum(cell.unattributed_tokens for cell in cells),
         unmatched_tokens=sum(cell.unmatched_tokens for cell in cells),
         unpriced_tokens=total.unpriced,
-        dead_letters=ledger.dead_letters,
-        conflicting_events=ledger.coverage.conflicts + ledger.usage.conflicts,
+        dead_letters=sum(ledger.dead_letters.values()),
+        conflicting_events=ledger.coverage.conflicts
+        + ledger.usage.conflicts
+        + ledger.dead_letters.get(Reason.CONFLICT, 0),
         catalog_version=ledger.book.catalog.version,
         read_from="raw",
     )

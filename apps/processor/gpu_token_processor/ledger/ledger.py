@@ -100,8 +100,8 @@ class Ledger:
         self.question = question
         self.coverage = Coverage(book, question.start_us, question.end_us, question.gap_us)
         self.usage = Usage(book, question.start_us, question.end_us)
-        # Refused events of the range, of which nothing else is known.
-        self.dead_letters = 0
+        # Refused events of the range, by reason; nothing else is known of them.
+        self.dead_letters: Mapping[str, int] = {}
 
     def finish(self) -> None:
         """To be called once, after the last event."""

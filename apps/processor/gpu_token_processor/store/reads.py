@@ -79,8 +79,8 @@ class Reads(Protocol):
         """The latest metric of each GPU, by gpu_id."""
         ...
 
-    def dead_letters_in(self, during: Range) -> int:
-        """How many came to Kafka in the range."""
+    def dead_letters_in(self, during: Range) -> dict[str, int]:
+        """How many came to Kafka in the range, by reason."""
         ...
 
     def dead_letters(self) -> list[DeadLetterCount]:
@@ -195,14 +195,18 @@ class MongoReads:
         wanted = {key: value for key, value in (("host", host), ("name", name)) if value is not None}
         return list(self._database[GPU_LATEST].find(wanted).sort("_id"))
 
-    def dead_letters_in(self, during: Range) -> int:
+    def dead_letters_in(self, during: Range) -> dict[str, int]:
         """See Reads."""
         milliseconds = {
             operator: round(bound.timestamp() * 1000) for operator, bound in _bounds(during).items()
         }
-        return self._database[DEAD_LETTERS].count_documents(
-            {"record_ts_ms": milliseconds} if milliseconds else {}
+        groups = self._database[DEAD_LETTERS].aggregate(
+            [
+                {"$match": {"record_ts_ms": milliseconds} if milliseconds else {}},
+                {"$group": {"_id": "$reason", "events": {"$sum": 1}}},
+            ]
         )
+        return {group["_id"]: group["events"] for group in groups}
 
     def dead_letters(self) -> list[DeadLetterCount]:
         """See Reads."""
