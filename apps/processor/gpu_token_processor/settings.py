@@ -63,9 +63,10 @@ class Settings(MongoSettings, frozen=True, kw_only=True):
     ] = 0.05
 
     price_per_hour_usd: Annotated[
-        Usd, Meta(description="USD for one GPU hour where neither event nor catalogue has a price, 0 or more")
+        Usd,
+        Meta(description="USD for one GPU hour where neither event nor catalogue has a price, 0 to 100000"),
     ] = 0.85
-    price_per_kwh_usd: Annotated[Usd, Meta(description="USD for one kWh, 0 or more")] | None = None
+    price_per_kwh_usd: Annotated[Usd, Meta(description="USD for one kWh, 0 to 100000")] | None = None
     window_seconds: Annotated[
         Seconds, Meta(description="seconds of event time, more than 0, at most 86400")
     ] = 30
@@ -152,6 +153,12 @@ def mongo_from_environment(environment: Mapping[str, str]) -> MongoSettings:
     return _read(MongoSettings, environment)
 
 
+def within_bounds(field: str, value: float, name: str) -> float:
+    """What a caller gives in the place of a setting, by a name of its own. Raises SettingsError."""
+    hint = get_type_hints(Settings, include_extras=True)[field]
+    return float(_convert(name, value, hint, secret=False))
+
+
 def _read(kind: type[T], environment: Mapping[str, str]) -> T:
     hints = get_type_hints(kind, include_extras=True)
     values: dict[str, Any] = {}
@@ -166,13 +173,13 @@ def _read(kind: type[T], environment: Mapping[str, str]) -> T:
     return kind(**values)
 
 
-def _convert(variable: str, text: str, hint: Any, *, secret: bool) -> Any:
+def _convert(variable: str, given: str | float, hint: Any, *, secret: bool) -> Any:
     try:
-        value = msgspec.convert(text, hint, strict=False)
+        value = msgspec.convert(given, hint, strict=False)
     except msgspec.ValidationError:
         value = None
     if value is None or value != value:
-        shown = "not usable" if secret else repr(text)
+        shown = "not usable" if secret else repr(given)
         raise SettingsError(f"{variable} is {shown}: give {_description(hint)}.") from None
     return value
 

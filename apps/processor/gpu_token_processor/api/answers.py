@@ -141,9 +141,8 @@ class Answers:
     def _ledger(self, window: Window, shown: Shown) -> Ledger:
         book = Book(self._reads.catalog(), exact(self._default_price_usd))
         empty = (window.seconds is None and window.chosen_by == "latest_event") or _is_empty(window)
-        start = window.end if empty and window.end else window.start
         question = Question(
-            start_us=None if start is None else stored_us(start),
+            start_us=None if window.start is None else stored_us(window.start),
             end_us=None if window.end is None else stored_us(window.end),
             gap_us=round(self._gap_seconds * US_PER_SECOND),
             **shown._asdict(),

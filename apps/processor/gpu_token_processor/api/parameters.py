@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from gpu_token_processor.ledger.question import (
     DIMENSIONS,
+    GPU_INDEX,
     GROUP_BY_PATTERN,
     TAG,
     parse_group_by,
@@ -18,7 +19,8 @@ from gpu_token_processor.ledger.question import (
 )
 
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", flags=re.ASCII)
-_TAG = re.compile(r"^[^:]+:[^:]+$")
+# The value is all behind the first colon, and may be empty.
+_TAG = re.compile(r"^[^:]+:")
 _BOUNDS = TimeBounds()
 
 
@@ -59,7 +61,7 @@ def _group_by(text: Any) -> Any:
 
 
 def _tag(text: Any) -> Any:
-    if not isinstance(text, str) or not _TAG.fullmatch(text):
+    if not isinstance(text, str) or not _TAG.match(text):
         raise ValueError("must be name:value, such as env:prod")
     return text
 
@@ -96,7 +98,8 @@ class LedgerParameters(RangeParameters):
 
     group_by: GroupBy | None = Field(
         None,
-        description=f"dimensions by commas: {', '.join(DIMENSIONS)}, {TAG}<name>; by model if not given",
+        description=f"dimensions by commas: {', '.join(DIMENSIONS)}, {TAG}<name>; by model if not given; "
+        "no tag whose name has a comma",
         examples=["model,team"],
     )
     step: Literal["hour", "day", "month"] | None = Field(None, description="cut the range, in UTC")
@@ -111,7 +114,10 @@ class LedgerParameters(RangeParameters):
     tenant: Text | None = Field(None, description="only rows of this tenant")
     user: Text | None = Field(None, description="only rows of this user")
     workload: Text | None = Field(None, description="only rows of this workload")
-    tag: Tag | None = Field(None, description="only rows with this tag, as name:value", examples=["env:prod"])
+    api_key_hash: Text | None = Field(None, description="only rows of this key")
+    tag: Tag | None = Field(
+        None, description="only rows with this tag, as name:value; of a name without :", examples=["env:prod"]
+    )
 
     @model_validator(mode="after")
     def _has_few_steps(self) -> Self:
@@ -122,7 +128,7 @@ class LedgerParameters(RangeParameters):
     @property
     def where(self) -> tuple[tuple[str, str], ...]:
         """What is selected, by dimension."""
-        names = ("host", "gpu_index", "model", "deployment", "gpu", "team", "tenant", "user", "workload")
+        names = (GPU_INDEX, *DIMENSIONS)
         wanted = [(name, str(value)) for name in names if (value := getattr(self, name)) is not None]
         if self.tag is not None:
             name, _, value = self.tag.partition(":")

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from gpu_token_processor.api.models import Problem, ProblemError
+from gpu_token_processor.ledger.question import TooManyStepsError
 from gpu_token_processor.store.failures import brief
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ def install(app: FastAPI) -> None:
     """Answer errors as problems."""
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(TooManyStepsError, _too_many_steps)
     app.add_exception_handler(PyMongoError, _store)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -54,6 +56,15 @@ def _validation(_: Request, error: Exception) -> Response:
         )
         for one in error.errors()
     ]
+    return _not_acceptable(errors)
+
+
+def _too_many_steps(_: Request, error: Exception) -> Response:
+    # Of a range that only the stored events bound.
+    return _not_acceptable([ProblemError(parameter="step", message=str(error))])
+
+
+def _not_acceptable(errors: list[ProblemError]) -> Response:
     detail = "; ".join(f"{one.parameter}: {one.message}" for one in errors)
     return response(
         Problem(title="A parameter is not acceptable", status=422, detail=f"{detail}.", errors=errors)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from gpu_token_processor.ledger.book import DEFAULT_PRICE, Book
 from gpu_token_processor.ledger.cells import Cell, GpuPart, Item, ItemId, Unit, UnitId, share
 from gpu_token_processor.ledger.coverage import Coverage, Sums
-from gpu_token_processor.ledger.exact import US_PER_HOUR, divide, pico
-from gpu_token_processor.ledger.question import GPU_INDEX, TAG, Question, period
+from gpu_token_processor.ledger.exact import US_PER_HOUR, US_PER_SECOND, divide, pico
+from gpu_token_processor.ledger.question import GPU_INDEX, TAG, Question, period, require_few_steps
 from gpu_token_processor.ledger.usage import Amounts, Named, Usage
 
 _NO_UNIT = "none"
@@ -104,8 +104,11 @@ class Ledger:
         self.dead_letters: Mapping[str, int] = {}
 
     def finish(self) -> None:
-        """To be called once, after the last event."""
+        """To be called once, after the last event. Raises TooManyStepsError."""
         self.coverage.finish()
+        if self.bounds is not None:
+            start_us, end_us = self.bounds
+            require_few_steps(self.question.step, (end_us - start_us) / US_PER_SECOND)
 
     @cached_property
     def bounds(self) -> tuple[int, int] | None:

@@ -35,6 +35,7 @@ _USAGE_MARK = b'"prompt_tokens"'
 _USAGE_FIELDS = {"prompt_tokens", "completion_tokens", "model"}
 _TIME_DIGITS = 20
 _EXTRAS = attrgetter("extras")
+_UTF8_BOM = b"\xef\xbb\xbf"
 
 Progress = Callable[[int], None]
 EventT = TypeVar("EventT", GpuMetric, TokenUsage)
@@ -136,15 +137,23 @@ def _ends(file: BinaryIO) -> list[bytes]:
     file.seek(max(0, size - _BLOCK_BYTES))
     # Perhaps the first is only a part of one.
     last = file.readlines()[1:]
-    file.seek(0)
+    _to_first_line(file)
     first = file.readlines(_BLOCK_BYTES)
-    file.seek(0)
+    _to_first_line(file)
     return first + last
+
+
+def _to_first_line(file: BinaryIO) -> None:
+    """Some editors write a mark before it."""
+    file.seek(0)
+    if file.read(len(_UTF8_BOM)) != _UTF8_BOM:
+        file.seek(0)
 
 
 def _events(sources: Iterable[Source]) -> Iterator[GpuMetric | TokenUsage]:
     for name, path in sources:
         with path.open("rb") as file:
+            _to_first_line(file)
             for number, line in enumerate(file, start=1):
                 try:
                     yield decode_token_usage(line) if _USAGE_MARK in line else decode_gpu_metric(line)
@@ -158,8 +167,8 @@ def _look_again(name: str, number: int, line: bytes) -> GpuMetric | TokenUsage:
     try:
         fields = msgspec.json.decode(line)
         is_usage = isinstance(fields, dict) and not _USAGE_FIELDS.isdisjoint(fields)
-    except ValueError:
-        is_usage = False
+    except (ValueError, RecursionError):
+        is_usage = _USAGE_MARK in line
     try:
         return decode_token_usage(line) if is_usage else decode_gpu_metric(line)
     except InvalidEvent as refused:
@@ -179,7 +188,9 @@ def _sorted(events: Iterable[GpuMetric | TokenUsage]) -> Iterator[GpuMetric | To
 def _window(ledger: Ledger) -> Window:
     question = ledger.question
     everything = question.start_us is None and question.end_us is None
-    start_us, end_us = ledger.bounds or (question.start_us, question.end_us)
+    start_us, end_us = question.start_us, question.end_us
+    if ledger.bounds is not None and None in (start_us, end_us):
+        start_us, end_us = ledger.bounds
     return Window(
         start=None if start_us is None else moment(start_us),
         end=None if end_us is None else moment(end_us),

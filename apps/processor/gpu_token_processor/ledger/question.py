@@ -28,6 +28,10 @@ class QuestionError(ValueError):
     """The question cannot be answered; the message is one sentence."""
 
 
+class TooManyStepsError(QuestionError):
+    """The step is too short for the range."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A range of event time in microseconds (None: where the events begin or end), and how to show it."""
@@ -60,10 +64,10 @@ def require_dimensions(names: tuple[str, ...]) -> None:
 
 
 def require_few_steps(step: Step | None, range_seconds: float) -> None:
-    """Raises QuestionError if the answer would have too many."""
+    """Raises TooManyStepsError."""
     steps = range_seconds / _SECONDS[step] if step else 0
     if steps > _MAX_STEPS:
-        raise QuestionError(
+        raise TooManyStepsError(
             f"step is {step!r}, which cuts the range into {steps:.0f} parts, and {_MAX_STEPS} are the most: "
             "give a longer step or a shorter range"
         )

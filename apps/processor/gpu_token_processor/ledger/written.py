@@ -4,22 +4,37 @@ import csv
 import io
 from decimal import Decimal
 
-from rich.console import Group
+from rich.cells import cell_len
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from gpu_token_processor.api.models import IdleCost, LedgerAmounts, LedgerAnswer
 
 _NO_VALUE = "-"
+# How much of a time a step needs.
+_TIME = {"hour": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d", "month": "%Y-%m"}
+# No answer is wider.
+_ANY_WIDTH = 1_000_000
+# Texts on a narrow terminal fold to no less.
+_LEAST_TEXT_WIDTH = 8
+_CELL_PADDING = 2
+# What a spreadsheet takes for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _IDLE = {
     "fleet_idle": ("fleet_usd", "idle: GPUs without tokens"),
     "loaded_idle": ("loaded_usd", "idle: deployments without tokens"),
     "unreported": ("unreported_usd", "leased, not reported"),
 }
 _TOKENS = ("uncached_prompt", "cached_prompt", "completion", "reasoning", "total", "requests", "unpriced")
+_NUMBERS = ("prompt", "cached", "completion", "USD", "USD per million")
 
 
 def as_csv(answer: LedgerAnswer) -> str:
-    """A row for each group, and for each kind of idle time; their costs add up to the total."""
+    """A row for each group, and for each kind of idle time; their costs add up to the total.
+
+    A text that a spreadsheet would take for a formula has a ' before it; numbers are as they are.
+    """
     dimensions = _dimensions(answer)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -33,7 +48,7 @@ def as_csv(answer: LedgerAnswer) -> str:
                 "used",
                 _time(row, "start"),
                 _time(row, "end"),
-                *row.key.values(),
+                *map(_no_formula, row.key.values()),
                 *numbers,
                 row.cost_per_million_tokens_usd,
             ]
@@ -49,26 +64,58 @@ def as_csv(answer: LedgerAnswer) -> str:
     return text.getvalue()
 
 
-def as_table(answer: LedgerAnswer) -> Group:
-    """A table with a line for each group, idle time and the total."""
-    dimensions = _dimensions(answer)
-    by_step = answer.steps is not None
+def as_table(answer: LedgerAnswer, step: str | None, *, on_terminal: bool) -> str:
+    """A table with a line for each group, idle time and the total.
+
+    On a terminal, texts fold to its width; numbers stay whole everywhere.
+    """
+    texts = [*(["from"] if step else []), *map(visible, _dimensions(answer))]
+    used = [
+        [
+            *([row.start.strftime(_TIME[step])] if step and row.start else []),
+            *(visible(value or _NO_VALUE) for value in row.key.values()),
+            *_numbers(row),
+        ]
+        for row in answer.rows
+    ]
+    blank = [""] * (len(texts) - 1)
+    idle = [
+        [title, *blank, "", "", "", f"{getattr(answer.idle, field):,.6f}", ""]
+        for field, title in _IDLE.values()
+        if getattr(answer.idle, field)
+    ]
+    total = ["total", *blank, *_numbers(answer.total)]
     table = Table(box=None, header_style="bold")
-    for name in [*(["from"] if by_step else []), *dimensions]:
-        table.add_column(name)
-    for name in ("prompt", "cached", "completion", "USD", "USD per million"):
-        table.add_column(name, justify="right")
-    for row in answer.rows:
-        lead = [_time(row, "start")] if by_step else []
-        table.add_row(*lead, *(value or _NO_VALUE for value in row.key.values()), *_numbers(row))
-    blank = [""] * (len(dimensions) + by_step - 1)
-    for field, title in _IDLE.values():
-        cost_usd: Decimal = getattr(answer.idle, field)
-        if cost_usd:
-            table.add_row(title, *blank, "", "", "", f"{cost_usd:,.6f}", "")
+    least_width = 0
+    for at, cells in enumerate(zip([*texts, *_NUMBERS], *used, *idle, total, strict=True)):
+        width = max(map(cell_len, cells))
+        is_text = at < len(texts)
+        if is_text:
+            width = min(width, _LEAST_TEXT_WIDTH)
+            table.add_column(Text(cells[0]), overflow="fold", min_width=width)
+        else:
+            table.add_column(Text(cells[0]), justify="right", no_wrap=True, min_width=width)
+        least_width += width + _CELL_PADDING
+    for row in (*used, *idle):
+        table.add_row(*map(Text, row))
     table.add_section()
-    table.add_row("total", *blank, *_numbers(answer.total), style="bold")
-    return Group(table, *_notes(answer))
+    table.add_row(*map(Text, total), style="bold")
+    console = Console() if on_terminal else Console(width=_ANY_WIDTH, force_terminal=False)
+    console.width = max(console.width, least_width)
+    with console.capture() as written:
+        console.print(Group(table, *map(Text, _notes(answer))))
+    return written.get()
+
+
+def visible(text: str) -> str:
+    """The text with escapes for what a terminal would obey, or not show."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
+    )
+
+
+def _no_formula(text: str | None) -> str | None:
+    return f"'{text}" if text and text.startswith(_FORMULA) else text
 
 
 def _dimensions(answer: LedgerAnswer) -> list[str]:
@@ -101,7 +148,10 @@ def _notes(answer: LedgerAnswer) -> list[str]:
     if coverage.default_price_share:
         notes.append(f"{coverage.default_price_share:.1%} of the covered time is at the default price.")
     if coverage.unpriced_tokens:
-        notes.append(f"{coverage.unpriced_tokens:,} tokens are unpriced: their GPUs did not report.")
+        notes.append(
+            f"{coverage.unpriced_tokens:,} tokens are unpriced: "
+            "they name no GPU or deployment that reported in that hour."
+        )
     if coverage.unattributed_tokens:
         notes.append(f"{coverage.unattributed_tokens:,} tokens are nobody's: no gateway reported them.")
     if coverage.conflicting_events:
