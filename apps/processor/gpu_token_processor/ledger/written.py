@@ -17,7 +17,7 @@ _TIME = {"hour": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d", "month": "%Y-%m"}
 # No answer is wider.
 _ANY_WIDTH = 1_000_000
 # Texts on a narrow terminal fold to no less.
-_LEAST_TEXT_WIDTH = 8
+_LEAST_TEXT_WIDTH = 10
 _CELL_PADDING = 2
 # What a spreadsheet takes for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -100,11 +100,11 @@ def as_table(answer: LedgerAnswer, step: str | None, *, on_terminal: bool) -> st
         table.add_row(*map(Text, row))
     table.add_section()
     table.add_row(*map(Text, total), style="bold")
-    console = Console() if on_terminal else Console(width=_ANY_WIDTH, force_terminal=False)
+    written = io.StringIO()
+    console = Console(file=written, width=None if on_terminal else _ANY_WIDTH, force_terminal=on_terminal)
     console.width = max(console.width, least_width)
-    with console.capture() as written:
-        console.print(Group(table, *map(Text, _notes(answer))))
-    return written.get()
+    console.print(Group(table, *map(Text, _notes(answer))))
+    return written.getvalue()
 
 
 def visible(text: str) -> str:
