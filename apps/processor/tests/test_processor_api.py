@@ -92,6 +92,27 @@ def test_an_empty_range_is_said(stage: Stage) -> None:
         assert stage.get(path, start=at(30), end=at(0))["reason"] == "empty_range"
 
 
+@pytest.mark.parametrize(
+    ("selected", "models"),
+    [
+        ({"tag": "env:prod"}, ["plain"]),
+        ({"tag": "url:http://x:1"}, ["colons"]),
+        ({"tag": "env:"}, ["empty"]),
+        ({"tag": "env:none"}, []),
+        ({"api_key_hash": "k1"}, ["plain"]),
+    ],
+)
+def test_a_tag_or_a_key_selects_rows(stage: Stage, selected: dict[str, str], models: list[str]) -> None:
+    stage.send(
+        "token.usage.v1",
+        usage(ts=at(0), model="plain", tags={"env": "prod"}, api_key_hash="k1"),
+        usage(ts=at(0), model="colons", tags={"url": "http://x:1"}, api_key_hash="k2"),
+        usage(ts=at(0), model="empty", tags={"env": ""}),
+    )
+    rows = stage.get("/cost", **EXAMPLE, **selected)["rows"]
+    assert [row["key"]["model"] for row in rows] == models
+
+
 def test_energy_without_a_price_is_null(stage: Stage) -> None:
     thirty_seconds(stage)
     energy = Answers(stage.reads, 30, 30, 0.85, None).cost(Asked(None, None), Selection()).energy
@@ -210,6 +231,12 @@ def test_dead_letters(stage: Stage) -> None:
         ("/usage", {"limit": "many"}, "limit"),
         ("/usage", {"gpu_index": "-1"}, "gpu_index"),
         ("/usage", {"model": ""}, "model"),
+        ("/cost", {"tag": "env"}, "tag"),
+        ("/cost", {"tag": ":prod"}, "tag"),
+        ("/cost", {"api_key_hash": ""}, "api_key_hash"),
+        ("/cost", {"step": "hour", "start": "2020-01-01T00:00:00Z"}, "step"),
+        ("/throughput", {"step": "hour", "start": "2020-01-01T00:00:00Z"}, "step"),
+        ("/usage", {"step": "hour", "end": "2030-01-01T00:00:00Z"}, "step"),
         ("/usage", {"model": "x" * 257}, "model"),
         ("/gpu/info", {"id": "0"}, "id"),
         ("/dead-letters", {"topic": "t"}, "topic"),
@@ -220,6 +247,7 @@ def test_dead_letters(stage: Stage) -> None:
 def test_a_bad_parameter_is_named(
     stage: Stage, path: str, parameters: dict[str, str], parameter: str
 ) -> None:
+    thirty_seconds(stage)
     response = stage.client.get(path, params=parameters)
     assert response.status_code == 422
     assert response.headers["content-type"] == PROBLEM

@@ -1,7 +1,7 @@
 """The ledger's answer for people and for spreadsheets."""
 
-import csv
 import io
+import re
 from decimal import Decimal
 
 from rich.cells import cell_len
@@ -21,6 +21,7 @@ _LEAST_TEXT_WIDTH = 10
 _CELL_PADDING = 2
 # What a spreadsheet takes for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_QUOTED = re.compile(r'[",\r\n]')
 _IDLE = {
     "fleet_idle": ("fleet_usd", "idle: GPUs without tokens"),
     "loaded_idle": ("loaded_usd", "idle: deployments without tokens"),
@@ -36,19 +37,17 @@ def as_csv(answer: LedgerAnswer) -> str:
     A text that a spreadsheet would take for a formula has a ' before it; numbers are as they are.
     """
     dimensions = _dimensions(answer)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     counts = [name for name in _TOKENS if name != "requests"]
     columns = [*(f"{name}_tokens" for name in counts), "requests", "cost_usd", "cost_per_million_tokens_usd"]
-    writer.writerow(["kind", "start", "end", *dimensions, *columns])
+    lines: list[list[object]] = [["kind", "start", "end", *dimensions, *columns]]
     for row in answer.rows:
         numbers = [*(getattr(row.tokens, name) for name in counts), row.tokens.requests, row.cost_usd]
-        writer.writerow(
+        lines.append(
             [
                 "used",
                 _time(row, "start"),
                 _time(row, "end"),
-                *map(_no_formula, row.key.values()),
+                *row.key.values(),
                 *numbers,
                 row.cost_per_million_tokens_usd,
             ]
@@ -60,8 +59,16 @@ def as_csv(answer: LedgerAnswer) -> str:
             cost_usd: Decimal = getattr(idle, field)
             if cost_usd:
                 blank = [""] * (len(dimensions) + len(_TOKENS))
-                writer.writerow([kind, _time(span, "start"), _time(span, "end"), *blank, cost_usd, ""])
-    return text.getvalue()
+                lines.append([kind, _time(span, "start"), _time(span, "end"), *blank, cost_usd, ""])
+    return "".join(",".join(map(_csv_cell, line)) + "\n" for line in lines)
+
+
+def _csv_cell(value: object) -> str:
+    # Not by the module csv, which leaves a carriage return without quotes.
+    text = "" if value is None else str(value)
+    if isinstance(value, str) and text.startswith(_FORMULA):
+        text = f"'{text}"
+    return '"{}"'.format(text.replace('"', '""')) if _QUOTED.search(text) else text
 
 
 def as_table(answer: LedgerAnswer, step: str | None, *, on_terminal: bool) -> str:
@@ -112,10 +119,6 @@ def visible(text: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
     )
-
-
-def _no_formula(text: str | None) -> str | None:
-    return f"'{text}" if text and text.startswith(_FORMULA) else text
 
 
 def _dimensions(answer: LedgerAnswer) -> list[str]:
