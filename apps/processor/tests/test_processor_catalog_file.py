@@ -109,6 +109,22 @@ def test_numbers_are_what_they_print_as(tmp_path: Path) -> None:
     assert catalog.weights[0].completion == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1e3", Fraction(1000)),
+        ("1.5E-3", Fraction("0.0015")),
+        (".5", Fraction("0.5")),
+        ("5.", Fraction(5)),
+        ("+7", Fraction(7)),
+        ("0", Fraction(0)),
+        ("0.30", Fraction("0.3")),
+    ],
+)
+def test_numbers_are_those_of_yaml_1_2(text: str, number: Fraction, tmp_path: Path) -> None:
+    assert of_yaml(f"energy: {{usd_per_kwh: {text}}}", tmp_path).energy[0].usd_per_kwh == number
+
+
 def test_prices() -> None:
     assert the_price() == Price(selector=Selector("gpu_name", "H100"), usd_per_gpu_hour=Fraction(4))
     spot = the_price(selector={"instance_type": "p5"}, market="spot", zone="a", source="s", currency="USD")
@@ -265,6 +281,17 @@ def test_rows_that_follow_each_other_are_right() -> None:
             "residual_usd is 2, above capex_usd",
         ),
         (
+            {
+                "prices": [
+                    price(
+                        usd_per_hour=None,
+                        owned={"capex_usd": 1, "life_years": 1e-320, "power_w": 0, "usd_per_kwh": 0},
+                    )
+                ]
+            },
+            "e+316 USD for an hour of one GPU: give at most",
+        ),
+        (
             {"prices": [price(usd_per_hour=None, market="spot", owned={})]},
             "market is 'spot' beside owned: leave market out",
         ),
@@ -332,6 +359,7 @@ def test_rows_that_follow_each_other_are_right() -> None:
         ({"gpus": [{"uuid": "a", "card": "c"}]}, "share is missing beside card"),
         ({"gpus": [{"uuid": "a", "card": "a", "share": 1}]}, "card is 'a', its own uuid"),
         ({"gpus": [{"uuid": "a", "share": "1/0"}]}, "share is '1/0': give a number above 0, up to 1"),
+        ({"gpus": [{"uuid": "a", "share": "1/00"}]}, "share is '1/00': give a number above 0"),
         ({"gpus": [{"uuid": "a", "share": 0}]}, "share is 0: give a number above 0"),
         ({"gpus": [{"uuid": "a", "share": "4/3"}]}, "share is '4/3'"),
         ({"gpus": [{"uuid": "a"}, {"uuid": "a"}]}, "gpus: row 1 and row 2 both have uuid a"),
@@ -366,13 +394,39 @@ def test_a_mistake_is_one_sentence(data: Any, sentence: str) -> None:
     ("text", "sentence"),
     [
         ("", "the catalogue is None: give a mapping"),
+        ("\ufeffenergy: 1", "energy is 1: give a list"),
         ("just text", "the catalogue is 'just text': give a mapping"),
         ("prices: []\nprices: []", "line 2: the key 'prices' stands twice: keep one."),
         ("energy:\n  usd_per_kwh: 1\n  usd_per_kwh: 2", "line 3: the key 'usd_per_kwh' stands twice"),
         ("prices: [", "line 2: this is no YAML ("),
         ("a: 1\n---\nb: 1", "this is no YAML ("),
         ("? [a]\n: 1", "this is no YAML ("),
-        ("energy: {valid_from: 2026-13-01, usd_per_kwh: 1}", "this is no YAML (month must be in 1..12)"),
+        (
+            "energy:\n  {usd_per_kwh: 1, valid_from: 2026-13-01}",
+            "line 2: '2026-13-01' is no timestamp: mend it",
+        ),
+        (
+            "energy: {valid_from: 2026-01-01T00:00:00+99:00}",
+            "line 1: '2026-01-01T00:00:00+99:00' is no timest",
+        ),
+        (
+            "energy: {usd_per_kwh: 1, valid_from: 0001-01-01}",
+            "valid_from is 0001-01-01: give a time from 1970 on",
+        ),
+        ("energy: !!timestamp x", "line 1: 'x' is no timestamp: mend it"),
+        ("energy: !!timestamp {=: x}", "line 1: [("),
+        ("energy: !!bool x", "line 1: 'x' is no bool"),
+        ("energy: !!int ''", "line 1: '' is no int"),
+        ("energy: !!float x", "line 1: 'x' is no float"),
+        ("energy: {usd_per_kwh: " + "9" * 5_000 + "}", "line 1: '999"),
+        (
+            "energy: {usd_per_kwh: !!int '0x" + "f" * 5_000 + "'}",
+            "usd_per_kwh is a number of many digits: give",
+        ),
+        ("energy: {usd_per_kwh: 1:30}", "usd_per_kwh is '1:30': give a number"),
+        ("energy: {usd_per_kwh: 1:30.5}", "usd_per_kwh is '1:30.5': give a number"),
+        ("energy: {usd_per_kwh: 010}", "usd_per_kwh is '010': give a number"),
+        ("energy: {usd_per_kwh: 1e400}", "usd_per_kwh is inf: give a number"),
         ("energy: !!python/name:os.system", "this is no YAML ("),
         ("a: \x01", "this is no YAML ("),
         ("energy: " + "[" * 5_000, "this is no YAML ("),

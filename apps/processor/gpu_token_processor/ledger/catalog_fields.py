@@ -17,12 +17,27 @@ T = TypeVar("T", bound=str)
 MAX_GPUS = 1024
 # Beyond all prices, powers and weights.
 _MAX_NUMBER = 10**12
+_UNREADABLE = 10**100
 _MILLISECOND_US = 1_000
-_SHARE = re.compile(r"\d{1,6}/\d{1,6}", flags=re.ASCII)
+_SHARE = re.compile(r"\d{1,6}/(?=0*[1-9])\d{1,6}", flags=re.ASCII)
 _TEXT_REMEDY = f"give a text of 1 to {MAX_TEXT_LENGTH} characters, in quotes if it looks like something else"
 _TIME_REMEDY = "give a time from 1970 on, with its zone, such as 2026-01-01T12:00:00Z"
 
-_short = reprlib.Repr()
+
+class _Short(reprlib.Repr):
+    """Values as YAML writes them, cut to a readable length."""
+
+    def repr_date(self, value: date, _level: int) -> str:
+        return str(value)
+
+    repr_datetime = repr_date
+
+    def repr_int(self, value: int, level: int) -> str:
+        # Python prints no number of thousands of digits.
+        return super().repr_int(value, level) if abs(value) < _UNREADABLE else "a number of many digits"
+
+
+_short = _Short()
 _short.maxstring = _short.maxother = 80
 _short.maxlevel = 2
 
@@ -33,7 +48,7 @@ class CatalogError(ValueError):
 
 def shown(value: Any) -> str:
     """A value in a sentence, cut to a readable length."""
-    return str(value) if isinstance(value, datetime) else _short.repr(value)
+    return _short.repr(value)
 
 
 class Entry:
@@ -128,7 +143,7 @@ class Entry:
         """A part of a whole, as a number or as 1/3; all of it if it is absent."""
         value = self._data.get(name, 1)
         part = exact(value)
-        if isinstance(value, str) and _SHARE.fullmatch(value) and not value.endswith("/0"):
+        if isinstance(value, str) and _SHARE.fullmatch(value):
             part = Fraction(value)
         if part is None or not 0 < part <= 1:
             raise self.refused(
