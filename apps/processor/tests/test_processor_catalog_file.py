@@ -222,7 +222,7 @@ def test_rows_that_follow_each_other_are_right() -> None:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (None, "the catalogue is None: give a mapping"),
+        (None, "the catalogue is empty: give a mapping"),
         ([], "the catalogue is []: give a mapping"),
         ({"price": []}, "'price' is no section: use deployments, prices, "),
         ({1: []}, "1 is no section"),
@@ -251,7 +251,7 @@ def test_rows_that_follow_each_other_are_right() -> None:
         ({"prices": [price(per="instance")]}, "gpus is missing beside per: instance"),
         ({"prices": [price(per="instance", gpus=0)]}, "gpus is 0: give a whole number from 1 to 1024"),
         ({"prices": [price(per="instance", gpus=1.0)]}, "gpus is 1.0: give a whole number"),
-        ({"prices": [price(zone=3)]}, "zone is 3: give a text of 1 to 256 characters, in quotes"),
+        ({"prices": [price(zone=3)]}, "zone is 3: give a text of 1 to 256 characters without NUL, in quotes"),
         ({"prices": [price(zone="\ud800")]}, "zone is '\\ud800': give a text"),
         ({"prices": [price(zone="z" * 257)]}, "zone is 'zzz"),
         ({"prices": [price(valid_from="soon")]}, "valid_from is 'soon': give a time from 1970 on"),
@@ -296,6 +296,12 @@ def test_rows_that_follow_each_other_are_right() -> None:
             "market is 'spot' beside owned: leave market out",
         ),
         ({"deployments": [{"models": ["m"]}]}, "deployments, row 1: id is missing: give a text"),
+        (
+            {"deployments": [{"id": "a\0b"}]},
+            "row 1: id is 'a\\x00b': give a text of 1 to 256 characters without",
+        ),
+        ({"deployments": [{"id": "d", "models": ["m\0"]}]}, "row 1 (d): models is 'm\\x00': give a text"),
+        ({"aliases": {"a\0": "b"}}, "aliases is {'a\\x00': 'b'}: give a mapping"),
         ({"deployments": [{"id": 7}]}, "deployments, row 1: id is 7: give a text"),
         ({"deployments": [{"id": "d", "models": "m"}]}, "row 1 (d): models is 'm': give a list"),
         ({"deployments": [{"id": "d", "models": ["m", "m"]}]}, "row 1 (d): models has m twice: keep one"),
@@ -393,7 +399,8 @@ def test_a_mistake_is_one_sentence(data: Any, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "the catalogue is None: give a mapping"),
+        ("", "the catalogue is empty: give a mapping of sections, {} for none."),
+        ("# prices:", "the catalogue is empty: "),
         ("\ufeffenergy: 1", "energy is 1: give a list"),
         ("just text", "the catalogue is 'just text': give a mapping"),
         ("prices: []\nprices: []", "line 2: the key 'prices' stands twice: keep one."),

@@ -7,7 +7,7 @@ from collections.abc import Collection, Hashable
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from gpu_token_contracts.bounds import MAX_GPU_INDEX, MAX_TEXT_LENGTH
 from gpu_token_contracts.timestamps import format_ts, to_us
@@ -20,7 +20,9 @@ _MAX_NUMBER = 10**12
 _UNREADABLE = 10**100
 _MILLISECOND_US = 1_000
 _SHARE = re.compile(r"\d{1,6}/(?=0*[1-9])\d{1,6}", flags=re.ASCII)
-_TEXT_REMEDY = f"give a text of 1 to {MAX_TEXT_LENGTH} characters, in quotes if it looks like something else"
+_TEXT_REMEDY = (
+    f"give a text of 1 to {MAX_TEXT_LENGTH} characters without NUL, in quotes if it looks like something else"
+)
 _TIME_REMEDY = "give a time from 1970 on, with its zone, such as 2026-01-01T12:00:00Z"
 
 
@@ -167,7 +169,7 @@ class Entry:
         return self._data[name]
 
     def _text(self, name: str, value: Any) -> str:
-        if isinstance(value, str) and 0 < len(value) <= MAX_TEXT_LENGTH and _storable(value):
+        if is_text(value):
             return value
         raise self.refused(f"{name} is {shown(value)}", _TEXT_REMEDY)
 
@@ -225,10 +227,12 @@ def exact(value: Any) -> Fraction | None:
     return None
 
 
-def _storable(text: str) -> bool:
-    """Whether the text has no half of a surrogate pair, which UTF-8 cannot say."""
+def is_text(value: Any) -> TypeGuard[str]:
+    """Whether it is a text that can be kept: without NUL, and without half of a surrogate pair."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT_LENGTH or "\0" in value:
+        return False
     try:
-        text.encode()
+        value.encode()
     except UnicodeEncodeError:
         return False
     return True

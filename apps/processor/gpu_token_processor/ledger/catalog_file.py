@@ -24,7 +24,7 @@ from gpu_token_processor.ledger.catalog import (
     Selector,
     Weights,
 )
-from gpu_token_processor.ledger.catalog_fields import MAX_GPUS, CatalogError, Entry, shown
+from gpu_token_processor.ledger.catalog_fields import MAX_GPUS, CatalogError, Entry, is_text, shown
 
 T = TypeVar("T")
 
@@ -66,6 +66,8 @@ def read_catalog_text(content: bytes, name: str) -> Catalog:
 
 def parse_catalog(data: Any) -> Catalog:
     """The catalogue of what YAML or JSON has read. Raises CatalogError with one sentence."""
+    if data is None:
+        raise CatalogError("the catalogue is empty: give a mapping of sections, {} for none.")
     if not isinstance(data, dict):
         raise CatalogError(f"the catalogue is {shown(data)}: give a mapping of sections, {{}} for none.")
     for name in data:
@@ -333,7 +335,7 @@ def _aliases(data: Any) -> dict[str, str]:
     """Each other name with the name at the end of its chain, both without a leading "NVIDIA "."""
     if data is None:
         return {}
-    if not isinstance(data, dict) or not all(isinstance(other, str) and other for other in data):
+    if not isinstance(data, dict) or not all(map(is_text, data)):
         raise CatalogError(f"aliases is {shown(data)}: give a mapping from another name to the name.")
     entry = Entry("aliases", data, data)
     names: dict[str, str] = {}
