@@ -219,6 +219,34 @@ def test_rows_that_follow_each_other_are_right() -> None:
     )
 
 
+def test_what_a_card_was_before_it_was_cut_is_right() -> None:
+    half = "2026-01-01T00:00:00Z"
+    gpus = [
+        {"uuid": "G", "share": 0.5, "valid_to": half},
+        {"uuid": "G", "valid_from": half},
+        {"uuid": "M", "card": "G", "share": "1/2", "valid_from": half},
+        {"uuid": "N", "card": "G", "share": "1/2", "valid_from": half},
+        {"uuid": "M", "card": "N", "share": 1, "valid_to": half},
+        {"uuid": "A", "host": "h", "gpu_index": 0, "valid_to": half},
+        {"uuid": "A", "host": "h", "gpu_index": 1, "valid_from": half},
+    ]
+    parse_catalog(
+        {
+            "gpus": gpus,
+            "leases": [
+                {"selector": {"uuid": "G"}, "to": half},
+                *({"selector": {"uuid": uuid}, "from": half} for uuid in "MN"),
+            ],
+            "deployments": [
+                {"id": "d", "gpus": [{"host": "h", "gpu_index": index} for index in (0, 1)]},
+                {"id": "a slice", "gpus": ["M"]},
+                {"id": "what is left of the card", "gpus": ["G"]},
+                {"id": "named by its readings alone"},
+            ],
+        }
+    )
+
+
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
@@ -376,6 +404,54 @@ def test_rows_that_follow_each_other_are_right() -> None:
         (
             {"gpus": [{"uuid": uuid, "card": "C", "share": "2/5"} for uuid in "abc"]},
             "gpus: the shares of the slices of card C add up to 6/5 from the beginning on: give at most 1",
+        ),
+        (
+            {
+                "gpus": [{"uuid": "M", "card": "G", "share": "1/2"}],
+                "leases": [{"selector": {"uuid": "G"}}, {"selector": {"uuid": "M"}}],
+            },
+            "leases: row 1 and row 2 both have GPU M from the beginning on",
+        ),
+        (
+            {
+                "gpus": [{"uuid": "G", "host": "h"}, {"uuid": "M", "card": "G", "share": "1/2"}],
+                "leases": [
+                    {"selector": {"uuid": "M"}, "from": "2026-01-01T00:00:00Z"},
+                    {"selector": {"host": "h"}},
+                ],
+            },
+            "leases: row 1 and row 2 both have GPU M from 2026-01-01T00:00:00Z on",
+        ),
+        (
+            {
+                "gpus": [{"uuid": "M", "host": "h", "card": "G", "share": "1/2"}],
+                "leases": [{"selector": {"host": "h"}}, {"selector": {"uuid": "G"}}],
+            },
+            "leases: row 1 and row 2 both have GPU M",
+        ),
+        (
+            {
+                "gpus": [
+                    {"uuid": "M", "card": "G", "share": "1/2"},
+                    {"uuid": "G", "card": "M", "share": "1/2", "valid_from": "2026-01-01T00:00:00Z"},
+                ]
+            },
+            "gpus: row 1 is a slice of G, which by row 2 is a slice of M from 2026-01-01T00:00:00Z on: let",
+        ),
+        (
+            {"gpus": [{"uuid": "M", "card": "G", "share": 1}, {"uuid": "G", "card": "H", "share": 1}]},
+            "gpus: row 1 is a slice of G, which by row 2 is a slice of H from the beginning on: let each",
+        ),
+        (
+            {"gpus": [{"uuid": "G", "share": 0.5}, {"uuid": "M", "card": "G", "share": "1/2"}]},
+            "gpus: row 2 is a slice of G, which by row 1 has a share of 1/2 from the beginning on: leave",
+        ),
+        (
+            {
+                "gpus": [{"uuid": "G", "host": "h", "gpu_index": 0, "valid_from": "2026-01-01T00:00:00Z"}],
+                "deployments": [{"id": "d", "gpus": ["G", {"host": "h", "gpu_index": 0}]}],
+            },
+            "deployments: row 1 (d) has GPU G twice from 2026-01-01T00:00:00Z on, as G and as h/0: keep one",
         ),
         ({"weights": {"prompt": 1}}, "weights: 'prompt' is no field"),
         ({"weights": {"completion": -1}}, "weights: completion is -1: give a number"),
