@@ -226,7 +226,7 @@ def test_sums_over_rows_are_checked_with_those_that_have_ended() -> None:
     kept.apply(5, gpus=[{"uuid": "M2", "card": "C", "share": "1/2", "valid_from": at(5)}])
 
 
-def test_the_lease_of_a_card_ends_where_one_of_its_slice_begins() -> None:
+def test_the_lease_of_a_card_ends_where_the_lease_of_its_slice_begins() -> None:
     kept = Kept()
     gpus = [{"uuid": "M1", "card": "C", "share": "1/2"}, {"uuid": "M2", "card": "C", "share": "1/2"}]
     kept.apply(0, gpus=gpus, leases=[{"selector": {"uuid": "C"}}])
