@@ -498,6 +498,7 @@ def test_a_mistake_is_one_sentence(data: Any, sentence: str) -> None:
         ),
         ("energy: !!timestamp x", "line 1: 'x' is no timestamp: mend it"),
         ("energy: !!timestamp {=: x}", "line 1: [("),
+        ("energy: !!map [1]", "line 1: this is no YAML (expected a mapping node"),
         ("energy: !!bool x", "line 1: 'x' is no bool"),
         ("energy: !!int ''", "line 1: '' is no int"),
         ("energy: !!float x", "line 1: 'x' is no float"),
