@@ -239,7 +239,12 @@ class Maker:
         # A GPU must not be leased twice, by itself and with a host that the catalog knows it to be in.
         selectors = rng.choice((hosts, uuids) if gpus else (hosts, uuids, hosts + uuids))
         rows = []
-        for selector in rng.sample(selectors, rng.randint(1, 2)):
+        chosen = rng.sample(selectors, rng.randint(1, 2))
+        if {"uuid": "GPU-a"} in chosen:
+            # Nor a slice, by itself and with its card.
+            sliced = {row.get("uuid") for row in gpus if "card" in row}
+            chosen = [selector for selector in chosen if selector.get("uuid") not in sliced]
+        for selector in chosen:
             counts = "host" in selector and (selector["host"] not in known or rng.random() < 0.3)
             rows += self.dated({"selector": selector}, partial(self.lease, counts), ("from", "to"))
         return rows

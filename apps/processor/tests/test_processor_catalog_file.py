@@ -109,6 +109,22 @@ def test_numbers_are_what_they_print_as(tmp_path: Path) -> None:
     assert catalog.weights[0].completion == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1e3", Fraction(1000)),
+        ("1.5E-3", Fraction("0.0015")),
+        (".5", Fraction("0.5")),
+        ("5.", Fraction(5)),
+        ("+7", Fraction(7)),
+        ("0", Fraction(0)),
+        ("0.30", Fraction("0.3")),
+    ],
+)
+def test_numbers_are_those_of_yaml_1_2(text: str, number: Fraction, tmp_path: Path) -> None:
+    assert of_yaml(f"energy: {{usd_per_kwh: {text}}}", tmp_path).energy[0].usd_per_kwh == number
+
+
 def test_prices() -> None:
     assert the_price() == Price(selector=Selector("gpu_name", "H100"), usd_per_gpu_hour=Fraction(4))
     spot = the_price(selector={"instance_type": "p5"}, market="spot", zone="a", source="s", currency="USD")
@@ -203,10 +219,38 @@ def test_rows_that_follow_each_other_are_right() -> None:
     )
 
 
+def test_what_a_card_was_before_it_was_cut_is_right() -> None:
+    half = "2026-01-01T00:00:00Z"
+    gpus = [
+        {"uuid": "G", "share": 0.5, "valid_to": half},
+        {"uuid": "G", "valid_from": half},
+        {"uuid": "M", "card": "G", "share": "1/2", "valid_from": half},
+        {"uuid": "N", "card": "G", "share": "1/2", "valid_from": half},
+        {"uuid": "M", "card": "N", "share": 1, "valid_to": half},
+        {"uuid": "A", "host": "h", "gpu_index": 0, "valid_to": half},
+        {"uuid": "A", "host": "h", "gpu_index": 1, "valid_from": half},
+    ]
+    parse_catalog(
+        {
+            "gpus": gpus,
+            "leases": [
+                {"selector": {"uuid": "G"}, "to": half},
+                *({"selector": {"uuid": uuid}, "from": half} for uuid in "MN"),
+            ],
+            "deployments": [
+                {"id": "d", "gpus": [{"host": "h", "gpu_index": index} for index in (0, 1)]},
+                {"id": "a slice", "gpus": ["M"]},
+                {"id": "what is left of the card", "gpus": ["G"]},
+                {"id": "named by its readings alone"},
+            ],
+        }
+    )
+
+
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (None, "the catalogue is None: give a mapping"),
+        (None, "the catalogue is empty: give a mapping"),
         ([], "the catalogue is []: give a mapping"),
         ({"price": []}, "'price' is no section: use deployments, prices, "),
         ({1: []}, "1 is no section"),
@@ -235,7 +279,7 @@ def test_rows_that_follow_each_other_are_right() -> None:
         ({"prices": [price(per="instance")]}, "gpus is missing beside per: instance"),
         ({"prices": [price(per="instance", gpus=0)]}, "gpus is 0: give a whole number from 1 to 1024"),
         ({"prices": [price(per="instance", gpus=1.0)]}, "gpus is 1.0: give a whole number"),
-        ({"prices": [price(zone=3)]}, "zone is 3: give a text of 1 to 256 characters, in quotes"),
+        ({"prices": [price(zone=3)]}, "zone is 3: give a text of 1 to 256 characters without NUL, in quotes"),
         ({"prices": [price(zone="\ud800")]}, "zone is '\\ud800': give a text"),
         ({"prices": [price(zone="z" * 257)]}, "zone is 'zzz"),
         ({"prices": [price(valid_from="soon")]}, "valid_from is 'soon': give a time from 1970 on"),
@@ -265,10 +309,27 @@ def test_rows_that_follow_each_other_are_right() -> None:
             "residual_usd is 2, above capex_usd",
         ),
         (
+            {
+                "prices": [
+                    price(
+                        usd_per_hour=None,
+                        owned={"capex_usd": 1, "life_years": 1e-320, "power_w": 0, "usd_per_kwh": 0},
+                    )
+                ]
+            },
+            "e+316 USD for an hour of one GPU: give at most",
+        ),
+        (
             {"prices": [price(usd_per_hour=None, market="spot", owned={})]},
             "market is 'spot' beside owned: leave market out",
         ),
         ({"deployments": [{"models": ["m"]}]}, "deployments, row 1: id is missing: give a text"),
+        (
+            {"deployments": [{"id": "a\0b"}]},
+            "row 1: id is 'a\\x00b': give a text of 1 to 256 characters without",
+        ),
+        ({"deployments": [{"id": "d", "models": ["m\0"]}]}, "row 1 (d): models is 'm\\x00': give a text"),
+        ({"aliases": {"a\0": "b"}}, "aliases is {'a\\x00': 'b'}: give a mapping"),
         ({"deployments": [{"id": 7}]}, "deployments, row 1: id is 7: give a text"),
         ({"deployments": [{"id": "d", "models": "m"}]}, "row 1 (d): models is 'm': give a list"),
         ({"deployments": [{"id": "d", "models": ["m", "m"]}]}, "row 1 (d): models has m twice: keep one"),
@@ -332,6 +393,7 @@ def test_rows_that_follow_each_other_are_right() -> None:
         ({"gpus": [{"uuid": "a", "card": "c"}]}, "share is missing beside card"),
         ({"gpus": [{"uuid": "a", "card": "a", "share": 1}]}, "card is 'a', its own uuid"),
         ({"gpus": [{"uuid": "a", "share": "1/0"}]}, "share is '1/0': give a number above 0, up to 1"),
+        ({"gpus": [{"uuid": "a", "share": "1/00"}]}, "share is '1/00': give a number above 0"),
         ({"gpus": [{"uuid": "a", "share": 0}]}, "share is 0: give a number above 0"),
         ({"gpus": [{"uuid": "a", "share": "4/3"}]}, "share is '4/3'"),
         ({"gpus": [{"uuid": "a"}, {"uuid": "a"}]}, "gpus: row 1 and row 2 both have uuid a"),
@@ -342,6 +404,54 @@ def test_rows_that_follow_each_other_are_right() -> None:
         (
             {"gpus": [{"uuid": uuid, "card": "C", "share": "2/5"} for uuid in "abc"]},
             "gpus: the shares of the slices of card C add up to 6/5 from the beginning on: give at most 1",
+        ),
+        (
+            {
+                "gpus": [{"uuid": "M", "card": "G", "share": "1/2"}],
+                "leases": [{"selector": {"uuid": "G"}}, {"selector": {"uuid": "M"}}],
+            },
+            "leases: row 1 and row 2 both have GPU M from the beginning on",
+        ),
+        (
+            {
+                "gpus": [{"uuid": "G", "host": "h"}, {"uuid": "M", "card": "G", "share": "1/2"}],
+                "leases": [
+                    {"selector": {"uuid": "M"}, "from": "2026-01-01T00:00:00Z"},
+                    {"selector": {"host": "h"}},
+                ],
+            },
+            "leases: row 1 and row 2 both have GPU M from 2026-01-01T00:00:00Z on",
+        ),
+        (
+            {
+                "gpus": [{"uuid": "M", "host": "h", "card": "G", "share": "1/2"}],
+                "leases": [{"selector": {"host": "h"}}, {"selector": {"uuid": "G"}}],
+            },
+            "leases: row 1 and row 2 both have GPU M",
+        ),
+        (
+            {
+                "gpus": [
+                    {"uuid": "M", "card": "G", "share": "1/2"},
+                    {"uuid": "G", "card": "M", "share": "1/2", "valid_from": "2026-01-01T00:00:00Z"},
+                ]
+            },
+            "gpus: row 1 is a slice of G, which by row 2 is a slice of M from 2026-01-01T00:00:00Z on: let",
+        ),
+        (
+            {"gpus": [{"uuid": "M", "card": "G", "share": 1}, {"uuid": "G", "card": "H", "share": 1}]},
+            "gpus: row 1 is a slice of G, which by row 2 is a slice of H from the beginning on: let each",
+        ),
+        (
+            {"gpus": [{"uuid": "G", "share": 0.5}, {"uuid": "M", "card": "G", "share": "1/2"}]},
+            "gpus: row 2 is a slice of G, which by row 1 has a share of 1/2 from the beginning on: leave",
+        ),
+        (
+            {
+                "gpus": [{"uuid": "G", "host": "h", "gpu_index": 0, "valid_from": "2026-01-01T00:00:00Z"}],
+                "deployments": [{"id": "d", "gpus": ["G", {"host": "h", "gpu_index": 0}]}],
+            },
+            "deployments: row 1 (d) has GPU G twice from 2026-01-01T00:00:00Z on, as G and as h/0: keep one",
         ),
         ({"weights": {"prompt": 1}}, "weights: 'prompt' is no field"),
         ({"weights": {"completion": -1}}, "weights: completion is -1: give a number"),
@@ -365,14 +475,42 @@ def test_a_mistake_is_one_sentence(data: Any, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "the catalogue is None: give a mapping"),
+        ("", "the catalogue is empty: give a mapping of sections, {} for none."),
+        ("# prices:", "the catalogue is empty: "),
+        ("\ufeffenergy: 1", "energy is 1: give a list"),
         ("just text", "the catalogue is 'just text': give a mapping"),
         ("prices: []\nprices: []", "line 2: the key 'prices' stands twice: keep one."),
         ("energy:\n  usd_per_kwh: 1\n  usd_per_kwh: 2", "line 3: the key 'usd_per_kwh' stands twice"),
         ("prices: [", "line 2: this is no YAML ("),
         ("a: 1\n---\nb: 1", "this is no YAML ("),
         ("? [a]\n: 1", "this is no YAML ("),
-        ("energy: {valid_from: 2026-13-01, usd_per_kwh: 1}", "this is no YAML (month must be in 1..12)"),
+        (
+            "energy:\n  {usd_per_kwh: 1, valid_from: 2026-13-01}",
+            "line 2: '2026-13-01' is no timestamp: mend it",
+        ),
+        (
+            "energy: {valid_from: 2026-01-01T00:00:00+99:00}",
+            "line 1: '2026-01-01T00:00:00+99:00' is no timest",
+        ),
+        (
+            "energy: {usd_per_kwh: 1, valid_from: 0001-01-01}",
+            "valid_from is 0001-01-01: give a time from 1970 on",
+        ),
+        ("energy: !!timestamp x", "line 1: 'x' is no timestamp: mend it"),
+        ("energy: !!timestamp {=: x}", "line 1: [("),
+        ("energy: !!map [1]", "line 1: this is no YAML (expected a mapping node"),
+        ("energy: !!bool x", "line 1: 'x' is no bool"),
+        ("energy: !!int ''", "line 1: '' is no int"),
+        ("energy: !!float x", "line 1: 'x' is no float"),
+        ("energy: {usd_per_kwh: " + "9" * 5_000 + "}", "line 1: '999"),
+        (
+            "energy: {usd_per_kwh: !!int '0x" + "f" * 5_000 + "'}",
+            "usd_per_kwh is a number of many digits: give",
+        ),
+        ("energy: {usd_per_kwh: 1:30}", "usd_per_kwh is '1:30': give a number"),
+        ("energy: {usd_per_kwh: 1:30.5}", "usd_per_kwh is '1:30.5': give a number"),
+        ("energy: {usd_per_kwh: 010}", "usd_per_kwh is '010': give a number"),
+        ("energy: {usd_per_kwh: 1e400}", "usd_per_kwh is inf: give a number"),
         ("energy: !!python/name:os.system", "this is no YAML ("),
         ("a: \x01", "this is no YAML ("),
         ("energy: " + "[" * 5_000, "this is no YAML ("),

@@ -226,6 +226,17 @@ def test_sums_over_rows_are_checked_with_those_that_have_ended() -> None:
     kept.apply(5, gpus=[{"uuid": "M2", "card": "C", "share": "1/2", "valid_from": at(5)}])
 
 
+def test_the_lease_of_a_card_ends_where_the_lease_of_its_slice_begins() -> None:
+    kept = Kept()
+    gpus = [{"uuid": "M1", "card": "C", "share": "1/2"}, {"uuid": "M2", "card": "C", "share": "1/2"}]
+    kept.apply(0, gpus=gpus, leases=[{"selector": {"uuid": "C"}}])
+    kept.apply(5, gpus=gpus, leases=[{"selector": {"uuid": "M1"}}])
+    assert {row.selector.value: hours(row) for row in kept.catalog.leases} == {
+        "C": (None, 5),
+        "M1": (5, None),
+    }
+
+
 def test_weights_and_energy_change_like_the_rest() -> None:
     kept = Kept()
     kept.apply(0, weights={"completion": 4}, energy={"usd_per_kwh": 0.2})

@@ -177,7 +177,7 @@ def test_the_command_reads_standard_input(
     with command.file.open() as file:
         monkeypatch.setattr("sys.stdin", file)
         assert catalog_command.main(["apply", "-"]) == 2
-    assert capsys.readouterr().err == "-: prices is {}: give a list of mappings.\n"
+    assert capsys.readouterr().err == "standard input: prices is {}: give a list of mappings.\n"
 
 
 def test_the_command_checks_without_a_store(

@@ -22,6 +22,7 @@ from gpu_token_processor.store.failures import brief
 
 _REFUSED = 2
 _NO_STORE = 1
+_STANDARD_INPUT = "-"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         catalog = _read(options.file)
         if options.command == "check":
-            print(f"{options.file} is right; its version is {catalog.version}.")
+            print(f"{_name(options.file)} is right; its version is {catalog.version}.")
         else:
             planned = _apply(catalog, check=options.check)
             print(
@@ -54,7 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _read(file: str) -> Catalog:
-    return read_catalog_text(sys.stdin.buffer.read(), "-") if file == "-" else load_catalog(Path(file))
+    if file == _STANDARD_INPUT:
+        return read_catalog_text(sys.stdin.buffer.read(), _name(file))
+    return load_catalog(Path(file))
+
+
+def _name(file: str) -> str:
+    return "standard input" if file == _STANDARD_INPUT else file
 
 
 def _apply(catalog: Catalog, *, check: bool) -> Plan:

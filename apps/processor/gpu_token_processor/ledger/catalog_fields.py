@@ -7,7 +7,7 @@ from collections.abc import Collection, Hashable
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from gpu_token_contracts.bounds import MAX_GPU_INDEX, MAX_TEXT_LENGTH
 from gpu_token_contracts.timestamps import format_ts, to_us
@@ -17,12 +17,29 @@ T = TypeVar("T", bound=str)
 MAX_GPUS = 1024
 # Beyond all prices, powers and weights.
 _MAX_NUMBER = 10**12
+_UNREADABLE = 10**100
 _MILLISECOND_US = 1_000
-_SHARE = re.compile(r"\d{1,6}/\d{1,6}", flags=re.ASCII)
-_TEXT_REMEDY = f"give a text of 1 to {MAX_TEXT_LENGTH} characters, in quotes if it looks like something else"
+_SHARE = re.compile(r"\d{1,6}/(?=0*[1-9])\d{1,6}", flags=re.ASCII)
+_TEXT_REMEDY = (
+    f"give a text of 1 to {MAX_TEXT_LENGTH} characters without NUL, in quotes if it looks like something else"
+)
 _TIME_REMEDY = "give a time from 1970 on, with its zone, such as 2026-01-01T12:00:00Z"
 
-_short = reprlib.Repr()
+
+class _Short(reprlib.Repr):
+    """Values as YAML writes them, cut to a readable length."""
+
+    def repr_date(self, value: date, _level: int) -> str:
+        return str(value)
+
+    repr_datetime = repr_date
+
+    def repr_int(self, value: int, level: int) -> str:
+        # Python prints no number of thousands of digits.
+        return super().repr_int(value, level) if abs(value) < _UNREADABLE else "a number of many digits"
+
+
+_short = _Short()
 _short.maxstring = _short.maxother = 80
 _short.maxlevel = 2
 
@@ -33,7 +50,7 @@ class CatalogError(ValueError):
 
 def shown(value: Any) -> str:
     """A value in a sentence, cut to a readable length."""
-    return str(value) if isinstance(value, datetime) else _short.repr(value)
+    return _short.repr(value)
 
 
 class Entry:
@@ -128,7 +145,7 @@ class Entry:
         """A part of a whole, as a number or as 1/3; all of it if it is absent."""
         value = self._data.get(name, 1)
         part = exact(value)
-        if isinstance(value, str) and _SHARE.fullmatch(value) and not value.endswith("/0"):
+        if isinstance(value, str) and _SHARE.fullmatch(value):
             part = Fraction(value)
         if part is None or not 0 < part <= 1:
             raise self.refused(
@@ -152,7 +169,7 @@ class Entry:
         return self._data[name]
 
     def _text(self, name: str, value: Any) -> str:
-        if isinstance(value, str) and 0 < len(value) <= MAX_TEXT_LENGTH and _storable(value):
+        if is_text(value):
             return value
         raise self.refused(f"{name} is {shown(value)}", _TEXT_REMEDY)
 
@@ -210,10 +227,12 @@ def exact(value: Any) -> Fraction | None:
     return None
 
 
-def _storable(text: str) -> bool:
-    """Whether the text has no half of a surrogate pair, which UTF-8 cannot say."""
+def is_text(value: Any) -> TypeGuard[str]:
+    """Whether it is a text that can be kept: without NUL, and without half of a surrogate pair."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT_LENGTH or "\0" in value:
+        return False
     try:
-        text.encode()
+        value.encode()
     except UnicodeEncodeError:
         return False
     return True

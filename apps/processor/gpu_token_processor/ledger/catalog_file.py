@@ -1,6 +1,8 @@
 """Reads CATALOG.yml. Nothing of a file with a mistake is used."""
 
+import re
 from collections.abc import Callable, Hashable, Mapping
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -22,7 +24,7 @@ from gpu_token_processor.ledger.catalog import (
     Selector,
     Weights,
 )
-from gpu_token_processor.ledger.catalog_fields import MAX_GPUS, CatalogError, Entry, shown
+from gpu_token_processor.ledger.catalog_fields import MAX_GPUS, CatalogError, Entry, is_text, shown
 
 T = TypeVar("T")
 
@@ -38,6 +40,7 @@ _OWNED = (
     "pue",
     "other_usd_per_year",
 )
+_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
 _HOURS_PER_YEAR = 8_760
 _W_PER_KW = 1_000
 
@@ -63,6 +66,8 @@ def read_catalog_text(content: bytes, name: str) -> Catalog:
 
 def parse_catalog(data: Any) -> Catalog:
     """The catalogue of what YAML or JSON has read. Raises CatalogError with one sentence."""
+    if data is None:
+        raise CatalogError("the catalogue is empty: give a mapping of sections, {} for none.")
     if not isinstance(data, dict):
         raise CatalogError(f"the catalogue is {shown(data)}: give a mapping of sections, {{}} for none.")
     for name in data:
@@ -92,11 +97,25 @@ def gpu_name(name: str, aliases: Mapping[str, str]) -> str:
 
 
 class _Loader(yaml.CSafeLoader):
-    """YAML that refuses a key which stands twice, of which the first would be lost."""
+    """YAML with the numbers of its version 1.2 (1e3 is one, 1:30 and 010 are texts), and no key twice."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except CatalogError:
+            raise
+        except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError):
+            # What PyYAML raises for "2026-13-01" or "!!bool x".
+            kind = node.tag.rpartition(":")[2]
+            raise CatalogError(
+                f"line {node.start_mark.line + 1}: {shown(node.value)} is no {kind}: mend it, "
+                "or put it in quotes if it is a text."
+            ) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
-        for key_node, _ in node.value:
+        # A sequence that is tagged as a mapping is refused below.
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             key = self.construct_object(key_node, deep=True)
@@ -105,6 +124,22 @@ class _Loader(yaml.CSafeLoader):
                 raise CatalogError(f"line {line}: the key {shown(key)} stands twice: keep one.")
             seen.add(key if isinstance(key, Hashable) else None)
         return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in forms if tag not in (_INT, _FLOAT)]
+    for first, forms in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_INT, re.compile(r"[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(
+        r"""[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$
+        |[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$""",
+        flags=re.VERBOSE,
+    ),
+    list("-+.0123456789"),
+)
 
 
 def _yaml(content: bytes) -> Any:
@@ -190,8 +225,10 @@ def _price(entry: Entry, aliases: Mapping[str, str]) -> Price:
     usd_per_hour = _owned_usd_per_hour(entry) if owned else entry.number(name)
     usd_per_gpu_hour = usd_per_hour / _divisor(entry)
     if usd_per_gpu_hour > MAX_PRICE_PER_HOUR_USD:
+        # A float ends before this number may.
+        usd = Decimal(usd_per_gpu_hour.numerator) / usd_per_gpu_hour.denominator
         raise entry.refused(
-            f"{name} makes {float(usd_per_gpu_hour):g} USD for an hour of one GPU",
+            f"{name} makes {usd:.6g} USD for an hour of one GPU",
             f"give at most {MAX_PRICE_PER_HOUR_USD}",
         )
     return Price(
@@ -299,7 +336,7 @@ def _aliases(data: Any) -> dict[str, str]:
     """Each other name with the name at the end of its chain, both without a leading "NVIDIA "."""
     if data is None:
         return {}
-    if not isinstance(data, dict) or not all(isinstance(other, str) and other for other in data):
+    if not isinstance(data, dict) or not all(map(is_text, data)):
         raise CatalogError(f"aliases is {shown(data)}: give a mapping from another name to the name.")
     entry = Entry("aliases", data, data)
     names: dict[str, str] = {}

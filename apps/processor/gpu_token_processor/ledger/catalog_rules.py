@@ -4,7 +4,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from gpu_token_processor.ledger.catalog import Catalog, Dated, Deployment, Gpu, GpuRef, Lease, Price, Weights
+from gpu_token_processor.ledger.catalog import (
+    Catalog,
+    Dated,
+    Deployment,
+    Gpu,
+    GpuRef,
+    Lease,
+    Price,
+    Selector,
+    Weights,
+)
 from gpu_token_processor.ledger.catalog_fields import CatalogError, at
 
 SECTIONS = ("deployments", "prices", "leases", "gpus", "weights", "energy")
@@ -48,13 +58,15 @@ class Claim(NamedTuple):
 
 
 class Gpus:
-    """The rows of the section gpus that have a uuid, by host."""
+    """The rows of the section gpus that have a uuid, by host and by card."""
 
     def __init__(self, gpus: Sequence[Gpu]) -> None:
         self._of_host: Mapping[str | None, list[Gpu]] = defaultdict(list)
+        self._of_card: Mapping[str | int | None, list[Gpu]] = defaultdict(list)
         for gpu in gpus:
             if gpu.uuid is not None:
                 self._of_host[gpu.host].append(gpu)
+                self._of_card[gpu.card].append(gpu)
 
     def claims(self, span: Span, host: str, gpu_index: int | None = None) -> Iterator[Claim]:
         """The uuids that a place has in this time; without an index, those of a host."""
@@ -62,6 +74,18 @@ class Gpus:
             common = span.within(Span.of(gpu))
             if gpu_index in (None, gpu.gpu_index) and not common.is_empty:
                 yield Claim(("GPU", gpu.uuid), common)
+
+    def leased(self, span: Span, selector: Selector) -> Iterator[Claim]:
+        """The uuids that a lease of a GPU or a host pays for in this time, with the slices of its cards."""
+        cards = [Claim(("GPU", selector.value), span)]
+        if selector.kind == "host":
+            cards = list(self.claims(span, selector.value))
+        for card in cards:
+            yield card
+            for part in self._of_card.get(card.what[1], ()):
+                common = card.span.within(Span.of(part))
+                if not common.is_empty:
+                    yield Claim(("GPU", part.uuid), common)
 
 
 def key(row: Dated) -> Key:
@@ -97,9 +121,10 @@ def claims(row: Dated, gpus: Gpus) -> list[Claim]:
         for gpu in row.gpus:
             found += _gpu_claims(gpu, span, gpus)
     elif isinstance(row, Lease):
+        leased = gpus.leased(span, row.selector)
         if row.selector.kind == "uuid":
-            return [Claim(("GPU", row.selector.value), span)]
-        found += gpus.claims(span, row.selector.value)
+            return list(leased)
+        found += leased
     elif isinstance(row, Gpu) and row.host is not None and row.gpu_index is not None:
         found.append(Claim(("place", row.host, row.gpu_index), span))
     return found
@@ -110,6 +135,8 @@ def check(catalog: Catalog, name: Callable[[int, Dated], str] = lambda number, _
     gpus = Gpus(catalog.gpus)
     for section in SECTIONS:
         _refuse_overlaps(section, getattr(catalog, section), gpus, name)
+    _refuse_gpus_twice(catalog.deployments, gpus, name)
+    _refuse_slices_of_slices(catalog.gpus, name)
     _refuse_full_cards(catalog.gpus)
 
 
@@ -141,6 +168,46 @@ def _refuse_overlaps(
                 )
             if span.to_us > last.to_us:
                 last, owner = span, number
+
+
+def _refuse_gpus_twice(
+    deployments: Sequence[Deployment], gpus: Gpus, name: Callable[[int, Dated], str]
+) -> None:
+    """One deployment may not have a GPU by its uuid and by its place."""
+    for number, row in enumerate(deployments):
+        held: dict[Key, list[tuple[Span, GpuRef]]] = defaultdict(list)
+        for ref in row.gpus:
+            for what, span in _gpu_claims(ref, Span.of(row), gpus):
+                for earlier, other in held[what]:
+                    common = span.within(earlier)
+                    if other != ref and not common.is_empty:
+                        raise CatalogError(
+                            f"deployments: {_name(number, deployments, name)} has {_words(what)} twice "
+                            f"{_since(common.from_us)}, as {other} and as {ref}: keep one."
+                        )
+                held[what].append((span, ref))
+
+
+def _refuse_slices_of_slices(gpus: Sequence[Gpu], name: Callable[[int, Dated], str]) -> None:
+    """A card is a whole GPU."""
+    of_uuid: dict[str, list[int]] = defaultdict(list)
+    for number, gpu in enumerate(gpus):
+        if gpu.uuid is not None:
+            of_uuid[gpu.uuid].append(number)
+    for number, part in enumerate(gpus):
+        for owner in of_uuid[part.card] if part.card is not None else ():
+            card = gpus[owner]
+            common = Span.of(part).within(Span.of(card))
+            if common.is_empty or (card.card is None and card.share == 1):
+                continue
+            if card.card is not None:
+                says, remedy = f"is a slice of {card.card}", "let each slice name the whole card"
+            else:
+                says, remedy = f"has a share of {card.share}", "leave that share out"
+            raise CatalogError(
+                f"gpus: {_name(number, gpus, name)} is a slice of {part.card}, which by "
+                f"{_name(owner, gpus, name)} {says} {_since(common.from_us)}: {remedy}."
+            )
 
 
 def _refuse_full_cards(gpus: Sequence[Gpu]) -> None:
