@@ -82,14 +82,15 @@ def _read_straight(
 ) -> tuple[Coverage, Usage]:
     """Readings and usage each by itself, since neither asks for the other; in two processes if they are many."""
     if sum(source.path.stat().st_size for source in sources) < _WORTH_A_PROCESS_BYTES:
-        return _coverage(sources, book, question, progress), _usage(sources, book, question)
-    with beside(_usage, sources, book, question) as usage:
-        return _coverage(sources, book, question, progress), usage()
+        return _coverage(sources, book, question), _usage(sources, book, question, progress)
+    with beside(_coverage, sources, book, question) as found_coverage:
+        usage = _usage(sources, book, question, progress)
+        return found_coverage(), usage
 
 
-def _coverage(sources: Iterable[Source], book: Book, question: Question, progress: Progress) -> Coverage:
+def _coverage(sources: Iterable[Source], book: Book, question: Question) -> Coverage:
     coverage = Coverage(book, question.start_us, question.end_us, question.gap_us)
-    for lines in _blocks(sources, usage=False, progress=progress):
+    for lines in _blocks(sources, usage=False):
         readings = _decoded(decode_gpu_metric, lines)
         if any(map(_EXTRAS, readings)) and any(_USAGE_MARK in line for line in lines):
             raise _NotStraightError
@@ -97,9 +98,9 @@ def _coverage(sources: Iterable[Source], book: Book, question: Question, progres
     return coverage
 
 
-def _usage(sources: Iterable[Source], book: Book, question: Question) -> Usage:
+def _usage(sources: Iterable[Source], book: Book, question: Question, progress: Progress) -> Usage:
     usage = Usage(book, question.start_us, question.end_us)
-    for lines in _blocks(sources, usage=True):
+    for lines in _blocks(sources, usage=True, progress=progress):
         usage.take(_decoded(decode_token_usage, lines))
     return usage
 
