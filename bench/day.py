@@ -1,4 +1,4 @@
-"""A day of a fleet as JSON lines: a reading of each of 100 GPUs and 100 requests in every second, from a seed."""
+"""A day of a fleet as JSON lines: 100 GPUs with a reading a second each, and 100 requests a second."""
 
 import random
 from collections.abc import Iterator

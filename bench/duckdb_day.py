@@ -7,7 +7,7 @@ Prints {"covered_us": [[uuid, hour, microseconds], …], "tokens": [[uuid, hour,
 import json
 import sys
 
-import duckdb
+import duckdb  # type: ignore[import-not-found]
 
 _HOUR_US = 3_600_000_000
 _GAP_US = 30_000_000
@@ -24,12 +24,15 @@ WITH held AS (
   SELECT
     uuid,
     epoch_us(ts) AS begins,
-    least(lead(begins, 1, begins + {_GAP_US}) OVER (PARTITION BY uuid ORDER BY ts), begins + {_GAP_US}, ?) AS ends
+    lead(begins, 1, begins + {_GAP_US}) OVER (PARTITION BY uuid ORDER BY ts) AS next,
+    least(next, begins + {_GAP_US}, ?) AS ends
   FROM {_READINGS}
 ), parts AS (
-  SELECT uuid, begins // {_HOUR_US} AS hour, least(ends, (hour + 1) * {_HOUR_US}) - begins AS held_us FROM held
+  SELECT uuid, begins // {_HOUR_US} AS hour, least(ends, (hour + 1) * {_HOUR_US}) - begins AS held_us
+  FROM held
   UNION ALL
-  SELECT uuid, ends // {_HOUR_US} AS hour, ends - hour * {_HOUR_US} AS held_us FROM held
+  SELECT uuid, ends // {_HOUR_US} AS hour, ends - hour * {_HOUR_US} AS held_us
+  FROM held
   WHERE ends // {_HOUR_US} > begins // {_HOUR_US}
 )
 SELECT uuid, hour, sum(held_us)::BIGINT FROM parts GROUP BY ALL HAVING sum(held_us) > 0 ORDER BY ALL

@@ -1,4 +1,4 @@
-"""What a day of a fleet costs, from files: gpu-token-cost beside DuckDB, which computes the plain part of it."""
+"""What a day of a fleet costs, from files: gpu-token-cost, and DuckDB for the plain part of it."""
 
 import json
 import subprocess

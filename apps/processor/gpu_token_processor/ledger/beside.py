@@ -22,7 +22,10 @@ class ProcessLostError(Exception):
 def beside(
     work: Callable[Given, Found], *args: Given.args, **kwargs: Given.kwargs
 ) -> Iterator[Callable[[], Found]]:
-    """Work that a process of its own does, until the block ends. The call in the block waits for what it finds."""
+    """Work that a process of its own does until the block ends.
+
+    The call in the block waits for what the work returns, and raises what it raised.
+    """
     ours, theirs = _processes.Pipe(duplex=False)
     process = _processes.Process(target=_work, args=(theirs, work, args, kwargs), daemon=True)
     process.start()

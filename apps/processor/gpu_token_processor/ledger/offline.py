@@ -7,6 +7,7 @@ from typing import BinaryIO, NamedTuple, TypeVar
 
 import msgspec
 from gpu_token_contracts import (
+    Event,
     GpuMetric,
     InvalidEvent,
     TokenUsage,
@@ -37,7 +38,7 @@ _TIME_DIGITS = 20
 _EXTRAS = attrgetter("extras")
 
 Progress = Callable[[int], None]
-EventT = TypeVar("EventT", GpuMetric, TokenUsage)
+EventT = TypeVar("EventT", bound=Event)
 
 
 class BadLineError(ValueError):
@@ -80,7 +81,10 @@ def answer(
 def _read_straight(
     sources: Sequence[Source], book: Book, question: Question, progress: Progress
 ) -> tuple[Coverage, Usage]:
-    """Readings and usage each by itself, since neither asks for the other; in two processes if they are many."""
+    """Readings and usage each by itself, since neither asks for the other.
+
+    If they are many, the readings get a process of their own.
+    """
     if sum(source.path.stat().st_size for source in sources) < _WORTH_A_PROCESS_BYTES:
         return _coverage(sources, book, question), _usage(sources, book, question, progress)
     with beside(_coverage, sources, book, question) as found_coverage:
@@ -126,9 +130,12 @@ def _blocks(
             if ends == {not usage}:
                 progress(file.seek(0, 2))
                 continue
+            told = 0
             while lines := file.readlines(_BLOCK_BYTES):
                 yield lines if len(ends) == 1 else [line for line in lines if (_USAGE_MARK in line) is usage]
-                progress(sum(map(len, lines)))
+                at = file.tell()
+                progress(at - told)
+                told = at
 
 
 def _ends(file: BinaryIO) -> list[bytes]:
