@@ -203,11 +203,11 @@ class Usage:
             alone_from, alone_upto = self._alone_from, self._alone_upto
         if latest is not None:
             self._remember(latest)
-            self._alone_from = alone_from
 
     def _remember(self, latest: TokenUsage) -> None:
         self._at_us = stored_us(latest.ts)
         self._by_id = {latest.event_id: latest}
+        self._alone_from = latest.ts + _MS
         # No event before it was later.
         self.last_us = self._at_us + US_PER_MS
 
