@@ -35,7 +35,9 @@ def beside(
         try:
             result: Found | Exception = ours.recv()
         except EOFError:
-            raise ProcessLostError from None
+            raise ProcessLostError(
+                "The process beside this one ended before its work: is there enough memory?"
+            ) from None
         if isinstance(result, Exception):
             raise result
         return result

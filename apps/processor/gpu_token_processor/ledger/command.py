@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -122,12 +122,7 @@ def _bound_us(option: str, text: str | None) -> int | None:
 
 def _answer(events: list[Path], book: Book, question: Question) -> CostAnswer:
     with ExitStack() as opened:
-        sources = [
-            Source("standard input", opened.enter_context(_kept_stdin()))
-            if path == _STDIN
-            else Source(str(path), path)
-            for path in events
-        ]
+        sources = [opened.enter_context(_source(path)) for path in events]
         bar = opened.enter_context(
             Progress(
                 BarColumn(),
@@ -143,12 +138,17 @@ def _answer(events: list[Path], book: Book, question: Question) -> CostAnswer:
 
 
 @contextmanager
-def _kept_stdin() -> Iterator[Path]:
-    """What comes from a pipe is kept in a file, since it is read more than once."""
+def _source(path: Path) -> Iterator[Source]:
+    """What comes through a pipe is kept in a file, since it is read more than once."""
+    if path != _STDIN and not path.is_fifo():
+        yield Source(str(path), path)
+        return
+    name = "standard input" if path == _STDIN else str(path)
     with tempfile.NamedTemporaryFile() as kept:
-        shutil.copyfileobj(sys.stdin.buffer, kept)
+        with nullcontext(sys.stdin.buffer) if path == _STDIN else path.open("rb") as pipe:
+            shutil.copyfileobj(pipe, kept)
         kept.flush()
-        yield Path(kept.name)
+        yield Source(name, Path(kept.name))
 
 
 def _write(found: CostAnswer, form: Format) -> None:
