@@ -22,15 +22,16 @@ from testing.parts import ROOT
 _HOUR_US = 3_600_000_000
 _PICO_PER_USD = 10**12
 _POLL_SECONDS = 0.05
-_UNITS = {"cost": "s", "memory": "MiB at most"}
+# By the field of Measured.
+_RESULTS = {"seconds": ("cost-over-a-day", "s"), "peak_mib": ("memory-over-a-day", "MiB at most")}
 
 
 @dataclass(frozen=True, slots=True)
-class _Measured:
-    """One run: seconds, and the largest resident sets of all its processes."""
+class Measured:
+    """One run of a command; `peak_mib` adds up the largest resident sets of all its processes."""
 
-    cost: float
-    memory: float
+    seconds: float
+    peak_mib: float
     output: str
 
 
@@ -52,15 +53,15 @@ def over_a_day(folder: Path, hours: float, note: Note) -> list[Result]:
     place.mkdir()
     day = write_day(place, hours)
     commands = {"ours": _ours(day), "DuckDB": _duckdb(day)}
-    runs: dict[str, list[_Measured]] = {name: [] for name in commands}
+    runs: dict[str, list[Measured]] = {name: [] for name in commands}
     for number in range(1, RUNS + 1):
         for name, command in commands.items():
             note(f"run {number} of {RUNS}: {name} over {day.events:,} events")
-            runs[name].append(_run(command, place))
+            runs[name].append(measure(command, place))
         require_equal(said_by_us(runs["ours"][-1].output), said_by_duckdb(runs["DuckDB"][-1].output))
     return [
-        compare_runs(f"{what}-over-a-day", unit, what, runs["ours"], runs["DuckDB"])
-        for what, unit in _UNITS.items()
+        compare_runs(name, unit, field, runs["ours"], runs["DuckDB"])
+        for field, (name, unit) in _RESULTS.items()
     ]
 
 
@@ -108,7 +109,8 @@ def _duckdb(day: Day) -> list[str]:
     return [str(duckdb_python()), str(script), str(day.readings), str(day.usage), str(to_us(day.end))]
 
 
-def _run(command: Sequence[str], folder: Path) -> _Measured:
+def measure(command: Sequence[str], folder: Path) -> Measured:
+    """Run a command to its end. Memory is looked at now and then, so that a shorter peak may be missed."""
     errors, output = folder / "errors", folder / "output"
     peaks: dict[int, float] = {}
     with errors.open("wb") as to_errors, output.open("wb") as to_output:
@@ -120,7 +122,7 @@ def _run(command: Sequence[str], folder: Path) -> _Measured:
             seconds = time.perf_counter() - started
     if process.returncode:
         raise BenchError(f"{command[0]} ended with status {process.returncode}: {errors.read_text().strip()}")
-    return _Measured(seconds, sum(peaks.values()), output.read_text())
+    return Measured(seconds, sum(peaks.values()), output.read_text())
 
 
 def _peaks_mib(pid: int) -> Iterator[tuple[int, float]]:

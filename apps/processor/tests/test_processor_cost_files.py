@@ -1,4 +1,4 @@
-"""Files are answered alike, however their events lie in them; the command reads most of them straight through."""
+"""The answer is the same, however the events lie in the files."""
 
 import json
 import os

@@ -35,9 +35,7 @@ def beside(
         try:
             result: Found | Exception = ours.recv()
         except EOFError:
-            raise ProcessLostError(
-                "The process beside this one ended before its work: is there enough memory?"
-            ) from None
+            raise ProcessLostError("The second process ended before its work; give it more memory.") from None
         if isinstance(result, Exception):
             raise result
         return result

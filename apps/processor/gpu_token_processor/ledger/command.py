@@ -18,6 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from gpu_token_processor.api.models import CostAnswer
 from gpu_token_processor.api.parameters import parse_time
 from gpu_token_processor.ledger.answer import encode_answer
+from gpu_token_processor.ledger.beside import ProcessLostError
 from gpu_token_processor.ledger.book import Book
 from gpu_token_processor.ledger.catalog import Catalog
 from gpu_token_processor.ledger.catalog_file import load_catalog
@@ -102,12 +103,14 @@ def cost(
         _refuse(str(error))
     except OSError as error:
         _refuse(f"{error.filename} cannot be read: {error.strerror}")
+    except ProcessLostError as error:
+        _refuse(str(error), status=1)
     _write(found, format)
 
 
-def _refuse(sentence: str) -> None:
+def _refuse(sentence: str, status: int = 2) -> None:
     print(sentence if sentence.endswith(".") else f"{sentence}.", file=sys.stderr)
-    raise typer.Exit(2)
+    raise typer.Exit(status)
 
 
 def _bound_us(option: str, text: str | None) -> int | None:
