@@ -14,6 +14,7 @@ from bench.errors import BenchError
 from bench.growth import growth
 from bench.ingest import PEERS, ingest
 from bench.latency import latency
+from bench.over_a_day import over_a_day
 from bench.parts import connector_libs, quix_python
 from bench.results import Note, Result, write
 from bench.secured import secured
@@ -37,6 +38,7 @@ class Benchmark(StrEnum):
     SECURED = "secured"
     LATENCY = "latency"
     GROWTH = "growth"
+    DAY = "day"
 
 
 def main(
@@ -47,6 +49,7 @@ def main(
     growth_sizes: Annotated[
         str, typer.Option("--growth", help="Events stored at which growth is measured, by commas.")
     ] = ",".join(map(str, _GROWTH)),
+    hours: Annotated[float, typer.Option(min=0.1, max=24, help="Hours of the day that is counted.")] = 24,
 ) -> None:
     """The processor beside its peers, with Kafka and the store as processes of this machine."""
     console = Console(log_path=False)
@@ -62,34 +65,41 @@ def main(
             status.update(text)
 
         try:
-            results = list(_run(wanted, events, sizes, note))
+            results = list(_run(wanted, events, sizes, hours, note))
         except (BenchError, ProcessError) as error:
             console.print(str(error), style="red", markup=False)
             raise typer.Exit(1) from None
     console.print(_table(results))
 
 
-def _run(wanted: Set[str], events: int, sizes: Sequence[int], note: Note) -> Iterator[Result]:
+def _run(wanted: Set[str], events: int, sizes: Sequence[int], hours: float, note: Note) -> Iterator[Result]:
     """Each part's results are in the file before the next part begins."""
+    with tempfile.TemporaryDirectory(prefix="gpu-token-bench-") as temporary:
+        for part in _parts(wanted, Path(temporary), events, sizes, hours, note):
+            results = part()
+            write(RESULTS, results)
+            yield from results
+
+
+def _parts(
+    wanted: Set[str], folder: Path, events: int, sizes: Sequence[int], hours: float, note: Note
+) -> Iterator[Callable[[], list[Result]]]:
+    if Benchmark.DAY in wanted:
+        yield lambda: over_a_day(folder, hours, note)
+    if wanted == {Benchmark.DAY}:
+        return
     for fetch in (kafka_libs, connector_libs, quix_python):
         fetch()
     peers = [peer for peer in PEERS if peer in wanted]
-    with tempfile.TemporaryDirectory(prefix="gpu-token-bench-") as temporary:
-        folder = Path(temporary)
-        with Broker(folder) as broker:
-            parts: list[Callable[[], list[Result]]] = []
-            if peers:
-                parts.append(lambda: ingest(broker, folder, events, peers, note))
-            if "secured" in wanted:
-                parts.append(lambda: secured(folder, events, note))
-            if "latency" in wanted:
-                parts.append(lambda: latency(broker, folder, note))
-            if "growth" in wanted:
-                parts.append(lambda: growth(broker, folder, sizes, note))
-            for part in parts:
-                results = part()
-                write(RESULTS, results)
-                yield from results
+    with Broker(folder) as broker:
+        if peers:
+            yield lambda: ingest(broker, folder, events, peers, note)
+        if "secured" in wanted:
+            yield lambda: secured(folder, events, note)
+        if "latency" in wanted:
+            yield lambda: latency(broker, folder, note)
+        if "growth" in wanted:
+            yield lambda: growth(broker, folder, sizes, note)
 
 
 def _table(results: Sequence[Result]) -> Table:

@@ -1,4 +1,4 @@
-"""A day of a fleet as JSON lines: a reading of each of 100 GPUs and 100 requests in every second, from a seed."""
+"""A day of a fleet as JSON lines: 100 GPUs with a reading a second each, and 100 requests a second."""
 
 import random
 from collections.abc import Iterator
@@ -33,6 +33,8 @@ class Day:
     readings: Path
     usage: Path
     events: int
+    start: datetime
+    end: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def write_day(folder: Path, hours: float) -> Day:
     seconds = round(hours * 3_600)
     readings, usage = folder / "readings.jsonl", folder / "usage.jsonl"
     written = _write(readings, _readings(rng, gpus, seconds)) + _write(usage, _usage(rng, gpus, seconds))
-    return Day(readings, usage, written)
+    return Day(readings, usage, written, _START, _START + timedelta(seconds=seconds))
 
 
 def _fleet(rng: random.Random) -> list[_Gpu]:

@@ -9,6 +9,7 @@ from testing.processes import run
 
 _CONNECTOR_POM = ROOT / "bench" / "pom.xml"
 _QUIX_REQUIREMENTS = ROOT / "bench" / "quix-requirements.txt"
+_DUCKDB_REQUIREMENTS = ROOT / "bench" / "duckdb-requirements.txt"
 
 
 def connector_libs() -> Path:
@@ -26,10 +27,18 @@ def connector_libs() -> Path:
 
 def quix_python() -> Path:
     """Interpreter of an environment with Quix Streams, whose pins clash with the processor's."""
+    return _python("quix", _QUIX_REQUIREMENTS)
 
+
+def duckdb_python() -> Path:
+    """Interpreter of an environment with DuckDB, which nothing but the benchmark needs."""
+    return _python("duckdb", _DUCKDB_REQUIREMENTS)
+
+
+def _python(name: str, requirements: Path) -> Path:
     def fetch(folder: Path) -> None:
         run(["uv", "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
-        target = ["--python", str(folder / "bin" / "python"), "--requirements", str(_QUIX_REQUIREMENTS)]
+        target = ["--python", str(folder / "bin" / "python"), "--requirements", str(requirements)]
         run(["uv", "pip", "install", "--quiet", *target])
 
-    return once("quix", [_QUIX_REQUIREMENTS], fetch) / "bin" / "python"
+    return once(name, [requirements], fetch) / "bin" / "python"

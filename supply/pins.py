@@ -17,6 +17,7 @@ from lab.images import reference
 # Python packages that uv.lock does not hold, since each runs in an environment of its own.
 APART = (
     "lab/images/contexts/mongo/requirements.in",
+    "bench/duckdb-requirements.in",
     "bench/quix-requirements.in",
     "tests/terraform/test_checkov.py",
     "scripts/audit.sh",

@@ -1,15 +1,19 @@
 """The benchmarks' own arithmetic and data set; what they measure is measured by `make bench`."""
 
 import json
+import sys
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from gpu_token_contracts import decode_gpu_metric, decode_token_usage
 
+from bench.day import GPUS, REQUESTS_PER_SECOND, write_day
 from bench.errors import BenchError
 from bench.events import events, traces
 from bench.ingest import Load
+from bench.over_a_day import GpuHour, measure, require_equal, said_by_duckdb, said_by_us
 from bench.results import Sample, compare, compare_runs, percentile, rate, write
 
 
@@ -76,3 +80,60 @@ def test_no_two_events_are_equal_however_often_the_traces_are_repeated(tmp_path:
 def test_a_part_of_a_load_is_its_beginning(tmp_path: Path) -> None:
     made = list(islice(events(traces(tmp_path)), 15))
     assert Load(made[:5], made[5:]).part(0.2) == Load(made[:1], made[5:7])
+
+
+def test_a_day_is_in_order_of_time_and_the_same_every_time(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("one", "other")]
+    for folder in folders:
+        folder.mkdir()
+    day, again = (write_day(folder, hours=0.1) for folder in folders)
+    assert day.readings.read_bytes() == again.readings.read_bytes()
+    assert day.usage.read_bytes() == again.usage.read_bytes()
+    readings = [decode_gpu_metric(line) for line in day.readings.read_bytes().splitlines()]
+    usage = [decode_token_usage(line) for line in day.usage.read_bytes().splitlines()]
+    assert day.events == len(readings) + len(usage)
+    for sent in (readings, usage):
+        times = [event.ts for event in sent]
+        assert times == sorted(times)
+        assert day.start <= times[0]
+        assert times[-1] < day.end
+    assert len({reading.uuid for reading in readings}) == GPUS
+    assert len(usage) == 360 * REQUESTS_PER_SECOND
+    # The GPUs are silent one after the other.
+    assert len(readings) < 360 * GPUS
+
+
+def test_a_gpu_s_hour_is_read_from_both_answers() -> None:
+    hour = 492_336
+    row = {
+        "key": {"gpu": "GPU-a"},
+        "start": "2026-03-02T00:00:00Z",
+        "cost_usd": 0.999982,
+        "tokens": {"total": 12},
+    }
+    theirs = {"covered_us": [["GPU-a", hour, 999_982_000]], "tokens": [["GPU-a", hour, 12]]}
+    ours, expected = said_by_us(json.dumps({"rows": [row]})), said_by_duckdb(json.dumps(theirs))
+    assert ours == expected == {("GPU-a", hour): GpuHour(999_982_000, 12)}
+    require_equal(ours, expected)
+
+
+def test_another_count_is_named() -> None:
+    ours = {("GPU-a", 1): GpuHour(5, 7)}
+    with pytest.raises(BenchError, match=r"GPU-a in hour 1: .*covered_us=5, tokens=7.*tokens=8"):
+        require_equal(ours, {("GPU-a", 1): GpuHour(5, 8)})
+    with pytest.raises(BenchError, match="DuckDB None"):
+        require_equal(ours, {})
+
+
+def test_the_memory_of_a_command_is_that_of_all_its_processes(tmp_path: Path) -> None:
+    hold = "import time; held = b'x' * 50_000_000; time.sleep(0.5); print(len(held))"
+    both = f"import subprocess, sys; {hold}; subprocess.run([sys.executable, '-c', {hold!r}])"
+    one, two = (measure([sys.executable, "-c", code], tmp_path) for code in (hold, both))
+    assert one.output == "50000000\n"
+    assert one.seconds > 0.5
+    assert two.peak_mib > one.peak_mib + 40
+
+
+def test_a_command_that_fails_says_why(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="status 1: no luck"):
+        measure([sys.executable, "-c", "import sys; sys.exit('no luck')"], tmp_path)

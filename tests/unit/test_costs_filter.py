@@ -51,8 +51,7 @@ def body(tmp_path_factory: pytest.TempPathFactory) -> str:
     sent = (event for event in replay_events(plan) if isinstance(event, GpuMetric | TokenUsage))
     events.write_bytes(b"".join(encode(event) + b"\n" for event in sent))
     question = Question(start_us=None, end_us=None, gap_us=30_000_000, group_by=("model", "team"))
-    with events.open("rb") as file:
-        found = answer([Source("events", file)], Book(Catalog(), exact(0.85)), question)
+    found = answer([Source("events", events)], Book(Catalog(), exact(0.85)), question)
     return encode_answer(found).decode()
 
 

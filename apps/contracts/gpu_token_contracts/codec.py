@@ -21,6 +21,9 @@ EventT = TypeVar("EventT", bound=Event)
 
 DEFAULT_BOUNDS = TimeBounds()
 
+# A name of the module is found sooner than one of another.
+_MAX_BYTES = bounds.MAX_EVENT_BYTES
+
 _UNKNOWN_FIELD = "Object contains unknown field"
 
 _decode_raw = msgspec.json.Decoder(dict[str, Any]).decode
@@ -31,7 +34,7 @@ _encode = msgspec.json.Encoder().encode
 
 def decode_gpu_metric(value: bytes | None, time_bounds: TimeBounds = DEFAULT_BOUNDS) -> GpuMetric:
     """The GPU metric in `value`; raises InvalidEvent and nothing else."""
-    if value is None or len(value) > bounds.MAX_EVENT_BYTES:
+    if value is None or len(value) > _MAX_BYTES:
         raise _no_event(value)
     try:
         metric = _decode_gpu_metric(value)
@@ -52,7 +55,7 @@ def decode_gpu_metric(value: bytes | None, time_bounds: TimeBounds = DEFAULT_BOU
 
 def decode_token_usage(value: bytes | None, time_bounds: TimeBounds = DEFAULT_BOUNDS) -> TokenUsage:
     """The token usage in `value`; raises InvalidEvent and nothing else."""
-    if value is None or len(value) > bounds.MAX_EVENT_BYTES:
+    if value is None or len(value) > _MAX_BYTES:
         raise _no_event(value)
     try:
         usage = _decode_token_usage(value)

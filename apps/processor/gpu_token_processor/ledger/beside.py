@@ -22,7 +22,10 @@ class ProcessLostError(Exception):
 def beside(
     work: Callable[Given, Found], *args: Given.args, **kwargs: Given.kwargs
 ) -> Iterator[Callable[[], Found]]:
-    """Work that a process of its own does, until the block ends. The call in the block waits for what it finds."""
+    """Work that a process of its own does until the block ends.
+
+    The call in the block waits for what the work returns, and raises what it raised.
+    """
     ours, theirs = _processes.Pipe(duplex=False)
     process = _processes.Process(target=_work, args=(theirs, work, args, kwargs), daemon=True)
     process.start()
@@ -32,7 +35,7 @@ def beside(
         try:
             result: Found | Exception = ours.recv()
         except EOFError:
-            raise ProcessLostError from None
+            raise ProcessLostError("The second process ended before its work; give it more memory.") from None
         if isinstance(result, Exception):
             raise result
         return result

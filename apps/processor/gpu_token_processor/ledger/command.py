@@ -20,6 +20,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from gpu_token_processor.api.models import CostAnswer
 from gpu_token_processor.api.parameters import parse_time
 from gpu_token_processor.ledger.answer import encode_answer
+from gpu_token_processor.ledger.beside import ProcessLostError
 from gpu_token_processor.ledger.book import Book
 from gpu_token_processor.ledger.catalog import Catalog
 from gpu_token_processor.ledger.catalog_file import load_catalog
@@ -115,6 +116,8 @@ def cost(
         if error.filename is None:
             _end(_FAILED, f"A temporary file cannot be written: {error.strerror}; TMPDIR says where")
         _end(_REFUSED, f"{error.filename} cannot be read: {error.strerror}")
+    except ProcessLostError as error:
+        _end(_FAILED, str(error))
     _print(_written(found, format, question.step))
 
 

@@ -35,7 +35,7 @@ def exact(number: float) -> Fraction:
     return Fraction(Decimal(repr(number)))
 
 
-def pico(duration_us: int, usd_per_hour: Fraction) -> int:
+def pico(duration_us: int | Fraction, usd_per_hour: Fraction) -> int:
     """What the time costs, in 1e-12 USD; half of one goes to the even neighbour."""
     return round(duration_us * usd_per_hour * PICO_PER_USD / US_PER_HOUR)
 

@@ -264,6 +264,10 @@ def _on_gpus(unit_id: UnitId, unit: Unit, item: Item) -> Iterator[tuple[Place, I
     if not unit.gpus:
         yield Place(deployment), item
         return
+    if len(unit.gpus) == 1:
+        [(gpu_id, part)] = unit.gpus.items()
+        yield _place(deployment, gpu_id, part), item
+        return
     gpus = sorted(unit.gpus.items())
     by_time = [part.covered_us for _, part in gpus]
     by_cost = [part.cost_pico for _, part in gpus] if unit.cost_pico else by_time

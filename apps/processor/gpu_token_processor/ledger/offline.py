@@ -7,6 +7,7 @@ from typing import BinaryIO, NamedTuple, TypeVar
 
 import msgspec
 from gpu_token_contracts import (
+    Event,
     GpuMetric,
     InvalidEvent,
     TokenUsage,
@@ -38,7 +39,7 @@ _EXTRAS = attrgetter("extras")
 _UTF8_BOM = b"\xef\xbb\xbf"
 
 Progress = Callable[[int], None]
-EventT = TypeVar("EventT", GpuMetric, TokenUsage)
+EventT = TypeVar("EventT", bound=Event)
 
 
 class BadLineError(ValueError):
@@ -81,16 +82,20 @@ def answer(
 def _read_straight(
     sources: Sequence[Source], book: Book, question: Question, progress: Progress
 ) -> tuple[Coverage, Usage]:
-    """Readings and usage each by itself, since neither asks for the other; in two processes if they are many."""
+    """Readings and usage each by itself, since neither asks for the other.
+
+    If they are many, the readings get a process of their own.
+    """
     if sum(source.path.stat().st_size for source in sources) < _WORTH_A_PROCESS_BYTES:
-        return _coverage(sources, book, question, progress), _usage(sources, book, question)
-    with beside(_usage, sources, book, question) as usage:
-        return _coverage(sources, book, question, progress), usage()
+        return _coverage(sources, book, question), _usage(sources, book, question, progress)
+    with beside(_coverage, sources, book, question) as found_coverage:
+        usage = _usage(sources, book, question, progress)
+        return found_coverage(), usage
 
 
-def _coverage(sources: Iterable[Source], book: Book, question: Question, progress: Progress) -> Coverage:
+def _coverage(sources: Iterable[Source], book: Book, question: Question) -> Coverage:
     coverage = Coverage(book, question.start_us, question.end_us, question.gap_us)
-    for lines in _blocks(sources, usage=False, progress=progress):
+    for lines in _blocks(sources, usage=False):
         readings = _decoded(decode_gpu_metric, lines)
         if any(map(_EXTRAS, readings)) and any(_USAGE_MARK in line for line in lines):
             raise _NotStraightError
@@ -98,9 +103,9 @@ def _coverage(sources: Iterable[Source], book: Book, question: Question, progres
     return coverage
 
 
-def _usage(sources: Iterable[Source], book: Book, question: Question) -> Usage:
+def _usage(sources: Iterable[Source], book: Book, question: Question, progress: Progress) -> Usage:
     usage = Usage(book, question.start_us, question.end_us)
-    for lines in _blocks(sources, usage=True):
+    for lines in _blocks(sources, usage=True, progress=progress):
         usage.take(_decoded(decode_token_usage, lines))
     return usage
 
@@ -126,9 +131,12 @@ def _blocks(
             if ends == {not usage}:
                 progress(file.seek(0, 2))
                 continue
+            told = 0
             while lines := file.readlines(_BLOCK_BYTES):
                 yield lines if len(ends) == 1 else [line for line in lines if (_USAGE_MARK in line) is usage]
-                progress(sum(map(len, lines)))
+                at = file.tell()
+                progress(at - told)
+                told = at
 
 
 def _ends(file: BinaryIO) -> list[bytes]:

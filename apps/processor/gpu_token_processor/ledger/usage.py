@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gpu_token_contracts import TokenUsage
 
@@ -175,7 +175,8 @@ class Usage:
         self._hour = self._piece = 0
         self._from_us = self._upto_us = -_FOR_EVER_US
         # Where the usage of this time is added, by all that its events have in common.
-        self._alike: dict[tuple[object, ...], Amounts] = {}
+        self._alike: dict[tuple[Any, ...], Amounts] = {}
+        self._shared: dict[Any, Any] = {}
         # An event of between is alone at its time, and of the same hour and piece as the latest.
         self._alone_from = self._alone_upto = _NEVER
         self.hours: dict[int, dict[Named, Amounts]] = {}
@@ -202,11 +203,11 @@ class Usage:
             alone_from, alone_upto = self._alone_from, self._alone_upto
         if latest is not None:
             self._remember(latest)
-            self._alone_from = alone_from
 
     def _remember(self, latest: TokenUsage) -> None:
         self._at_us = stored_us(latest.ts)
         self._by_id = {latest.event_id: latest}
+        self._alone_from = latest.ts + _MS
         # No event before it was later.
         self.last_us = self._at_us + US_PER_MS
 
@@ -274,7 +275,7 @@ class Usage:
     def _amounts(self, hour: int, piece: int, usage: TokenUsage) -> Amounts:
         """Where the usage belongs."""
         uuids, tags = usage.gpu_uuids, usage.tags
-        alike = (
+        alike: tuple[Any, ...] = (
             hour,
             piece,
             usage.model,
@@ -294,28 +295,26 @@ class Usage:
         )
         amounts = self._alike.get(alike)
         if amounts is None:
-            amounts = self.hours.setdefault(hour, {}).setdefault(_named(usage, piece), Amounts())
+            # Equal texts become one, of which the processor's cache holds more.
+            alike = tuple([self._shared.setdefault(one, one) for one in alike])
+            amounts = self.hours.setdefault(hour, {}).setdefault(_named(*alike), Amounts())
             self._alike[alike] = amounts
         return amounts
 
 
-def _named(usage: TokenUsage, piece: int) -> Named:
-    uuid, uuids, tags = usage.gpu_uuid, usage.gpu_uuids, usage.tags
-    return Named(
-        usage.model,
-        usage.measured_by == GATEWAY,
-        usage.deployment,
-        (uuid,) if uuid is not None else tuple(uuids) if uuids else (),
-        usage.host,
-        usage.gpu_index,
-        usage.endpoint,
-        Whose(
-            usage.team,
-            usage.tenant,
-            usage.user,
-            usage.workload,
-            usage.api_key_hash,
-            tuple(sorted(tags.items())) if tags else None,
-        ),
-        piece,
-    )
+def _named(
+    _hour: int,
+    piece: int,
+    model: str,
+    measured_by: str | None,
+    deployment: str | None,
+    gpu_uuid: str | None,
+    gpu_uuids: tuple[str, ...] | None,
+    host: str | None,
+    gpu_index: int | None,
+    endpoint: str | None,
+    *whose: Any,
+) -> Named:
+    uuids = (gpu_uuids or ()) if gpu_uuid is None else (gpu_uuid,)
+    by_gateway = measured_by == GATEWAY
+    return Named(model, by_gateway, deployment, uuids, host, gpu_index, endpoint, Whose(*whose), piece)
