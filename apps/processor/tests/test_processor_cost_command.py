@@ -344,3 +344,13 @@ def test_steps_are_counted_once_the_events_bound_the_range(events: Path) -> None
         assert "step is 'hour'" in done.stderr
         assert is_one_sentence(done.stderr)
         assert run(events, *arguments, "--step", "day").exit_code == 0
+
+
+def test_energy_has_a_price(events: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events.write_text(lines(READING | {"power_w": 1000}, USAGE))
+    monkeypatch.setenv("PRICE_PER_KWH_USD", "0.36")
+    found = json.loads(run(events, *RANGE, "--format", "json").stdout)
+    assert found["energy"]["cost_usd"] == pytest.approx(0.001)
+    done = run(events, "--price-per-kwh-usd", "nan")
+    assert done.exit_code == 2
+    assert "--price-per-kwh-usd" in done.stderr

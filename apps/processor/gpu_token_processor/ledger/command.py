@@ -85,6 +85,12 @@ def cost(
         float,
         typer.Option(envvar="PRICE_PER_HOUR_USD", help="USD for one GPU hour without another price."),
     ] = 0.85,
+    price_per_kwh_usd: Annotated[
+        float | None,
+        typer.Option(
+            envvar="PRICE_PER_KWH_USD", help="USD for one kWh, if the catalogue has no price of energy."
+        ),
+    ] = None,
     metric_gap_seconds: Annotated[
         float,
         typer.Option(envvar="METRIC_GAP_SECONDS", help="How long a reading holds without a next."),
@@ -99,6 +105,8 @@ def cost(
         if catalog == _STDIN and _STDIN in events:
             raise ValueError("--catalog is '-', and so are the events: give one of them as a file")
         price = within_bounds("price_per_hour_usd", price_per_hour_usd, "--price-per-hour-usd")
+        if price_per_kwh_usd is not None:
+            within_bounds("price_per_kwh_usd", price_per_kwh_usd, "--price-per-kwh-usd")
         gap_seconds = within_bounds("metric_gap_seconds", metric_gap_seconds, "--metric-gap-seconds")
         question = Question(
             start_us=_bound_us("--start", start),
@@ -109,7 +117,7 @@ def cost(
             basis=basis.value,
         )
         book = Book(load_catalog(catalog) if catalog else Catalog(), exact(price))
-        found = _answer(events, book, question)
+        found = _answer(events, book, question, price_per_kwh_usd)
     except ValueError as error:
         _end(_REFUSED, str(error))
     except OSError as error:
@@ -140,7 +148,9 @@ def _bound_us(option: str, text: str | None) -> int | None:
     return stored_us(bound)
 
 
-def _answer(events: list[Path], book: Book, question: Question) -> CostAnswer:
+def _answer(
+    events: list[Path], book: Book, question: Question, price_per_kwh_usd: float | None
+) -> CostAnswer:
     with ExitStack() as opened:
         sources = [opened.enter_context(_source(path)) for path in events]
         bar = opened.enter_context(
@@ -154,7 +164,7 @@ def _answer(events: list[Path], book: Book, question: Question) -> CostAnswer:
             )
         )
         task = bar.add_task("events", total=sum(source.path.stat().st_size for source in sources))
-        return answer(sources, book, question, lambda read: bar.advance(task, read))
+        return answer(sources, book, question, lambda read: bar.advance(task, read), price_per_kwh_usd)
 
 
 @contextmanager

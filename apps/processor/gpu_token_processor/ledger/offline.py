@@ -58,7 +58,11 @@ class Source(NamedTuple):
 
 
 def answer(
-    sources: Iterable[Source], book: Book, question: Question, progress: Progress = lambda _: None
+    sources: Iterable[Source],
+    book: Book,
+    question: Question,
+    progress: Progress = lambda _: None,
+    price_per_kwh_usd: float | None = None,
 ) -> CostAnswer:
     """What /cost answers for the same events. Raises BadLineError.
 
@@ -76,7 +80,7 @@ def answer(
             else:
                 ledger.coverage.take((event,))
     ledger.finish()
-    return cost_answer(ledger, _window(ledger), Selection(), None)
+    return cost_answer(ledger, _window(ledger), Selection(), price_per_kwh_usd)
 
 
 def _read_straight(
