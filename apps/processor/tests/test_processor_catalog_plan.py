@@ -284,6 +284,14 @@ def test_aliases_are_the_files() -> None:
     assert (row.selector.value, *hours(row)) == ("H100-SXM5", None, None)
 
 
+def test_a_row_that_ends_where_the_kept_one_begins_ends_it() -> None:
+    kept = Kept()
+    kept.apply(0, prices=[price(4, valid_from=at(2))])
+    rows = [price(4, valid_from=at(0), valid_to=at(2)), price(4, valid_from=at(3), valid_to=at(4))]
+    kept.apply(3, prices=rows)
+    assert kept.prices() == [(4, 0, 2), (4, 3, 4)]
+
+
 def test_an_alias_does_not_make_one_of_two_prices_that_have_held() -> None:
     kept = Kept()
     other = price(5, selector={"gpu_name": "H200"})

@@ -160,8 +160,9 @@ def _left(row: Dated, rivals: Sequence[_Piece], now_us: int) -> Iterator[_Piece]
     if span.to_us > now_us and not (taken_over and not of_key):
         end_us = now_us
         for rival in of_key:
-            # The file has the row, and says when it ends.
-            if content(rival.row) == content(row) and not rival.span.within(span).is_empty:
+            # The file has the row, and says when it ends. Where that is when this one begins, they are one.
+            touches = rival.span.from_us < span.to_us and span.from_us <= rival.span.to_us
+            if content(rival.row) == content(row) and touches:
                 end_us = min(end_us, rival.span.to_us)
         span = span._replace(to_us=end_us)
     for rival in sorted(rivals, key=lambda rival: rival.span):
