@@ -257,3 +257,16 @@ def test_a_place_of_the_catalogue_lends_its_name() -> None:
         "prices": [{"selector": {"gpu_name": "H100"}, "usd_per_hour": 4}],
     }
     assert ask(reading(price_per_hour_usd=None), **HOUR, catalog=catalog).total.cost_usd == 4
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_a_gpu_that_moves_within_the_hour_counts_for_what_the_catalogue_lists_first(
+    order: tuple[str, str],
+) -> None:
+    places = {"a": 0, "b": 1}
+    catalog = {
+        "deployments": [{"id": name, "gpus": [{"host": "h", "gpu_index": places[name]}]} for name in order]
+    }
+    moved = reading(0, uuid="GPU-a"), reading(10, uuid="GPU-a", gpu_index=1)
+    found = ask(*moved, usage(host="h"), catalog=catalog, group_by=("deployment",))
+    assert [row.key["deployment"] for row in found.rows] == [order[0]]

@@ -221,10 +221,14 @@ class _Coverage:
         """The unit that the catalogue says for the event's time, if the GPU gave it time."""
         if len(gave_us) == 1:
             return []
-        for seen in self._seen[gpu_id]:
-            deployment = self._book.deployment_of(seen.uuid, seen.host, seen.gpu_index, piece)
-            if deployment is not None and (_DEPLOYMENT, deployment) in gave_us:
-                return [(_DEPLOYMENT, deployment)]
+        # A GPU that has moved within the hour may be listed by two places: the catalogue's first counts.
+        declared = {
+            self._book.deployment_of(seen.uuid, seen.host, seen.gpu_index, piece)
+            for seen in self._seen[gpu_id]
+        }
+        for row in self._book.catalog.deployments:
+            if row.id in declared:
+                return [(_DEPLOYMENT, row.id)] if (_DEPLOYMENT, row.id) in gave_us else []
         return []
 
 
