@@ -19,6 +19,8 @@ from gpu_token_processor.ledger.exact import (
 GATEWAY = "gateway"
 
 _FOR_EVER_US = 10**18
+# All that events have in common which are added up: the fields of Named and of Whose, as they come.
+_Alike = tuple[Any, ...]
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
@@ -95,29 +97,6 @@ class Amounts:
         # Whether any event tells which prompt tokens were cached.
         self.cached_known = False
 
-    def count(self, usage: TokenUsage) -> None:
-        """Add an event's. Runs for millions of events: what nearly none has is asked for first."""
-        prompt, cached, completion = usage.prompt_tokens, usage.cached_prompt_tokens, usage.completion_tokens
-        self.events += 1
-        if cached is None:
-            self.uncached_prompt += prompt
-        else:
-            self.uncached_prompt += prompt - cached
-            self.cached_prompt += cached
-            self.cached_known = True
-        self.completion += completion
-        self.requests += 1 if usage.requests is None else usage.requests
-        if usage.reasoning_tokens is not None:
-            self.reasoning += usage.reasoning_tokens
-        if usage.prefill_seconds is not None:
-            self.prefill_us += round(usage.prefill_seconds * US_PER_SECOND)
-        elif prompt:
-            self.lacks_prefill = True
-        if usage.decode_seconds is not None:
-            self.decode_us += round(usage.decode_seconds * US_PER_SECOND)
-        elif completion:
-            self.lacks_decode = True
-
     def part(self, since: int, until: int, whole: int) -> "Amounts":
         """What is counted evenly between two moments of a whole interval."""
         part = Amounts()
@@ -174,8 +153,9 @@ class Usage:
         # The hour and the piece of time that the latest event lies in, and the bounds of what is in both.
         self._hour = self._piece = 0
         self._from_us = self._upto_us = -_FOR_EVER_US
-        # Where the usage of this time is added, by all that its events have in common.
-        self._alike: dict[tuple[Any, ...], Amounts] = {}
+        # Where usage is added, by hour and piece, and by all that its events have in common.
+        self._cells: dict[tuple[int, int], dict[_Alike, Amounts]] = {}
+        self._here: dict[_Alike, Amounts] = {}
         self._shared: dict[Any, Any] = {}
         # An event of between is alone at its time, and of the same hour and piece as the latest.
         self._alone_from = self._alone_upto = _NEVER
@@ -187,20 +167,67 @@ class Usage:
 
     def take(self, events: Iterable[TokenUsage]) -> None:
         """Raises OutOfOrderError if a later event has been there already."""
-        latest, alone_from, alone_upto = None, self._alone_from, self._alone_upto
+        latest, here, alone_from, alone_upto = None, self._here, self._alone_from, self._alone_upto
         for usage in events:
-            ts = usage.ts
-            # So it is for nearly all of millions.
-            if alone_from <= ts < alone_upto and usage.interval_seconds is None:
+            ts, interval_seconds = usage.ts, usage.interval_seconds
+            # So it is for nearly all of millions. They need no call from here on.
+            if alone_from <= ts < alone_upto and interval_seconds is None:
                 alone_from = ts + _MS
                 latest = usage
-                self._amounts(self._hour, self._piece, usage).count(usage)
-                continue
-            if latest is not None:
-                self._remember(latest)
-                latest = None
-            self._take(usage)
-            alone_from, alone_upto = self._alone_from, self._alone_upto
+            else:
+                if latest is not None:
+                    self._remember(latest)
+                    latest = None
+                counts = self._counts(usage)
+                here, alone_from, alone_upto = self._here, self._alone_from, self._alone_upto
+                if not counts:
+                    continue
+            uuids, tags = usage.gpu_uuids, usage.tags
+            alike = (
+                usage.model,
+                usage.measured_by,
+                usage.deployment,
+                usage.gpu_uuid,
+                uuids if uuids is None else tuple(uuids),
+                usage.host,
+                usage.gpu_index,
+                usage.endpoint,
+                usage.team,
+                usage.tenant,
+                usage.user,
+                usage.workload,
+                usage.api_key_hash,
+                tuple(sorted(tags.items())) if tags else None,
+            )
+            amounts = here.get(alike) if interval_seconds is None else Amounts()
+            if amounts is None:
+                amounts = self._amounts(self._hour, self._piece, alike)
+            prompt, cached, completion = (
+                usage.prompt_tokens,
+                usage.cached_prompt_tokens,
+                usage.completion_tokens,
+            )
+            amounts.events += 1
+            if cached is None:
+                amounts.uncached_prompt += prompt
+            else:
+                amounts.uncached_prompt += prompt - cached
+                amounts.cached_prompt += cached
+                amounts.cached_known = True
+            amounts.completion += completion
+            amounts.requests += 1 if usage.requests is None else usage.requests
+            if usage.reasoning_tokens is not None:
+                amounts.reasoning += usage.reasoning_tokens
+            if usage.prefill_seconds is not None:
+                amounts.prefill_us += round(usage.prefill_seconds * US_PER_SECOND)
+            elif prompt:
+                amounts.lacks_prefill = True
+            if usage.decode_seconds is not None:
+                amounts.decode_us += round(usage.decode_seconds * US_PER_SECOND)
+            elif completion:
+                amounts.lacks_decode = True
+            if interval_seconds is not None:
+                self._spread(amounts, alike, stored_us(ts), interval_seconds)
         if latest is not None:
             self._remember(latest)
 
@@ -211,7 +238,8 @@ class Usage:
         # No event before it was later.
         self.last_us = self._at_us + US_PER_MS
 
-    def _take(self, usage: TokenUsage) -> None:
+    def _counts(self, usage: TokenUsage) -> bool:
+        """Whether the event counts, at least in part; its time is the latest now."""
         ts_us = stored_us(usage.ts)
         if ts_us < self._at_us:
             raise OutOfOrderError
@@ -219,16 +247,14 @@ class Usage:
             self._at_us = ts_us
             self._by_id = {usage.event_id: usage}
         elif self._is_known(usage):
-            return
+            return False
         if not self._from_us <= ts_us < self._upto_us:
             self._turn_to(ts_us)
         within = self._start_us <= ts_us < self._end_us
-        if usage.interval_seconds is not None:
-            self._spread(usage, ts_us)
-        elif within:
+        if within and usage.interval_seconds is None:
             self._span(ts_us, ts_us + US_PER_MS)
-            self._amounts(self._hour, self._piece, usage).count(usage)
         self._alone_from = usage.ts + _MS if within and self.first_us is not None else _NEVER
+        return within or usage.interval_seconds is not None
 
     def _is_known(self, usage: TokenUsage) -> bool:
         """Whether there is one of its id and time."""
@@ -247,63 +273,42 @@ class Usage:
         self._from_us = max(self._hour * US_PER_HOUR, from_us)
         self._upto_us = min((self._hour + 1) * US_PER_HOUR, upto_us)
         self._alone_upto = moment(min(self._upto_us, self._end_us))
-        self._alike = {}
+        self._cells = {}
+        self._here = self._cells.setdefault((self._hour, self._piece), {})
 
     def _span(self, begins_us: int, ends_us: int) -> None:
         self.first_us = begins_us if self.first_us is None else min(self.first_us, begins_us)
         self.last_us = ends_us if self.last_us is None else max(self.last_us, ends_us)
 
-    def _spread(self, usage: TokenUsage, ts_us: int) -> None:
+    def _spread(self, whole: Amounts, alike: _Alike, ts_us: int, interval_seconds: float) -> None:
         """Each hour gets what was counted by its end, less what was counted by its beginning."""
-        assert usage.interval_seconds is not None
-        length_us = max(1, round(usage.interval_seconds * US_PER_SECOND))
+        length_us = max(1, round(interval_seconds * US_PER_SECOND))
         begun_us = ts_us - length_us
         begins_us, ends_us = max(begun_us, self._start_us), min(ts_us, self._end_us)
         if begins_us >= ends_us:
             return
         self._span(begins_us // US_PER_MS * US_PER_MS, ends_us)
-        whole = Amounts()
-        whole.count(usage)
         piece = self._book.piece(ts_us - 1)
         while begins_us < ends_us:
             hour = begins_us // US_PER_HOUR
             upto_us = min(ends_us, (hour + 1) * US_PER_HOUR)
             part = whole.part(begins_us - begun_us, upto_us - begun_us, length_us)
-            self._amounts(hour, piece, usage).add(part)
+            self._amounts(hour, piece, alike).add(part)
             begins_us = upto_us
 
-    def _amounts(self, hour: int, piece: int, usage: TokenUsage) -> Amounts:
-        """Where the usage belongs."""
-        uuids, tags = usage.gpu_uuids, usage.tags
-        alike: tuple[Any, ...] = (
-            hour,
-            piece,
-            usage.model,
-            usage.measured_by,
-            usage.deployment,
-            usage.gpu_uuid,
-            uuids if uuids is None else tuple(uuids),
-            usage.host,
-            usage.gpu_index,
-            usage.endpoint,
-            usage.team,
-            usage.tenant,
-            usage.user,
-            usage.workload,
-            usage.api_key_hash,
-            tuple(sorted(tags.items())) if tags else None,
-        )
-        amounts = self._alike.get(alike)
+    def _amounts(self, hour: int, piece: int, alike: _Alike) -> Amounts:
+        """Where such usage belongs."""
+        cell = self._cells.setdefault((hour, piece), {})
+        amounts = cell.get(alike)
         if amounts is None:
             # Equal texts become one, of which the processor's cache holds more.
             alike = tuple([self._shared.setdefault(one, one) for one in alike])
-            amounts = self.hours.setdefault(hour, {}).setdefault(_named(*alike), Amounts())
-            self._alike[alike] = amounts
+            amounts = self.hours.setdefault(hour, {}).setdefault(_named(piece, *alike), Amounts())
+            cell[alike] = amounts
         return amounts
 
 
 def _named(
-    _hour: int,
     piece: int,
     model: str,
     measured_by: str | None,
