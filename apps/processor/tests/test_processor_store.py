@@ -130,6 +130,16 @@ def test_ranges_and_selections(stores: Stores) -> None:
     assert [event.gpu_uuid for event in stores.reads.usage(second)] == [None, "GPU-1"]
 
 
+def test_a_model_has_one_sum_of_engines_and_one_of_gateways(stores: Stores) -> None:
+    """Engines and sources that do not say are one: a model that stood twice would be two of a page."""
+    for first_offset, measured_by in enumerate((None, "engine", "gateway")):
+        stores.send(TOPIC_TOKEN, usage(measured_by=measured_by), first_offset=first_offset)
+    assert sorted(stores.reads.usage_sums(*EVERYTHING)) == [
+        UsageRow("llama-3-70b", False, 2, 2000, 880),
+        UsageRow("llama-3-70b", True, 1, 1000, 440),
+    ]
+
+
 def test_intervals_that_end_after_the_range_are_read_too(stores: Stores) -> None:
     ends = {"short": ("10:01:00", 90), "long": ("11:00:00", 3600.5), "after": ("10:01:00", 30)}
     stores.send(

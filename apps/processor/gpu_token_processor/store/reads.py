@@ -167,7 +167,7 @@ class MongoReads:
                 {"$match": _filter(during, of)},
                 {
                     "$group": {
-                        "_id": {"model": "$model", "measured_by": "$measured_by"},
+                        "_id": {"model": "$model", "by_gateway": {"$eq": ["$measured_by", GATEWAY]}},
                         "events": {"$sum": 1},
                         "prompt_tokens": {"$sum": "$prompt_tokens"},
                         "completion_tokens": {"$sum": "$completion_tokens"},
@@ -178,7 +178,7 @@ class MongoReads:
         return [
             UsageRow(
                 group["_id"]["model"],
-                group["_id"].get("measured_by") == GATEWAY,
+                group["_id"]["by_gateway"],
                 group["events"],
                 group["prompt_tokens"],
                 group["completion_tokens"],
