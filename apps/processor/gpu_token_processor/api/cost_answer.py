@@ -15,7 +15,7 @@ from gpu_token_processor.api.models import (
     Window,
 )
 from gpu_token_processor.ledger.answer import ledger_fields
-from gpu_token_processor.ledger.cells import Cell, UnitId, unit_of
+from gpu_token_processor.ledger.cells import Cell, UnitId, gpu_unit, unit_of
 from gpu_token_processor.ledger.coverage import EVENT_PRICE, GpuTrack, Sums
 from gpu_token_processor.ledger.exact import PICO_PER_USD, PPM, US_PER_HOUR, US_PER_SECOND
 from gpu_token_processor.ledger.ledger import Ledger
@@ -51,7 +51,7 @@ def cost_answer(ledger: Ledger, window: Window, of: Selection, price_per_kwh_usd
         reason=_reason(window, gpus, total),
         tokens=tokens,
         gpu_seconds=sum(counted.covered_us for counted in sums) / US_PER_SECOND,
-        gap_seconds=sum(sum(track.gaps_us.values()) for track in tracks) / US_PER_SECOND,
+        gap_seconds=sum(track.gap_us for track in tracks) / US_PER_SECOND,
         wall_clock=_cost(_wall_usd(sums) if gpus else None, total),
         utilization_weighted=_cost(_weighted_usd(sums) if gpus else None, total),
         energy=_energy(ledger, sums, total, price_per_kwh_usd if gpus else None),
@@ -143,7 +143,7 @@ def _gpu(ledger: Ledger, track: GpuTrack, sums: Sequence[Sums], cell: Cell) -> G
             "name": seen.name,
             "readings": track.readings,
             "covered_seconds": sum(counted.covered_us for counted in sums) / US_PER_SECOND,
-            "gap_seconds": sum(track.gaps_us.values()) / US_PER_SECOND,
+            "gap_seconds": track.gap_us / US_PER_SECOND,
             "price_source": EVENT_PRICE
             if by_event
             else ledger.book.terms(seen, ledger.book.piece(track.last_us)).source,
@@ -158,7 +158,7 @@ def _gpu(ledger: Ledger, track: GpuTrack, sums: Sequence[Sums], cell: Cell) -> G
 def _tokens_of_gpu(gpu_id: str, sums: Sequence[Sums], cell: Cell) -> int | None:
     """None where usage does not tell the GPU from another, as within a deployment."""
     units = {unit_of(counted) for counted in sums}
-    if units - {("gpu", gpu_id)} or any(cell.units[unit].ambiguous for unit in units):
+    if units - {gpu_unit(gpu_id)} or any(cell.units[unit].ambiguous for unit in units):
         return None
     return sum(sum(item.tokens) for unit in units for item in cell.units[unit].items.values())
 

@@ -1,7 +1,7 @@
 """Writes the ledger's integers as the answer that the API and the command give."""
 
-from collections.abc import Iterable
-from datetime import datetime, timedelta
+from collections import defaultdict
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -21,9 +21,9 @@ from gpu_token_processor.api.models import (
 from gpu_token_processor.ledger.book import DEFAULT_PRICE
 from gpu_token_processor.ledger.exact import PPM, US_PER_SECOND, moment, ratio, seconds, usd
 from gpu_token_processor.ledger.ledger import Idle, Ledger, Row, RowKey, Span, Totals
+from gpu_token_processor.ledger.usage import none_first
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def encode_answer(answer: Answer) -> bytes:
@@ -34,7 +34,9 @@ def encode_answer(answer: Answer) -> bytes:
 def ledger_fields(ledger: Ledger) -> dict[str, Any]:
     """The fields of LedgerAnswer, without its window."""
     totals = ledger.totals()
-    idle = _summed_idle(totals.idle.values())
+    idle = Idle()
+    for part in totals.idle.values():
+        idle.include(part)
     total = Row()
     for row in totals.rows.values():
         total.include(row)
@@ -55,18 +57,21 @@ def ledger_fields(ledger: Ledger) -> dict[str, Any]:
     }
 
 
-def _order(entry: tuple[tuple[Span, RowKey], Row]) -> tuple[Span, list[tuple[bool, str]]]:
+def _order(entry: tuple[tuple[Span, RowKey], Row]) -> tuple[Span, tuple[tuple[bool, Any], ...]]:
     (span, key), _ = entry
-    return span or (0, 0), [(value is not None, value or "") for value in key]
+    return span or (0, 0), none_first(key)
 
 
-def _bounds(ledger: Ledger, span: Span) -> dict[str, datetime | None]:
-    if ledger.bounds is None:
-        return {"start": None, "end": None}
-    start_us, end_us = ledger.bounds
-    if span is not None:
-        start_us, end_us = max(start_us, span[0]), min(end_us, span[1])
-    return {"start": moment(start_us), "end": moment(end_us)}
+def _bounds_us(ledger: Ledger, span: Span) -> Span:
+    """Those of the step within the range; None if the range has none."""
+    if ledger.bounds is None or span is None:
+        return ledger.bounds
+    return max(ledger.bounds[0], span[0]), min(ledger.bounds[1], span[1])
+
+
+def _bounds(bounds_us: Span) -> dict[str, datetime | None]:
+    start, end = (None, None) if bounds_us is None else map(moment, bounds_us)
+    return {"start": start, "end": end}
 
 
 def _amounts(ledger: Ledger, span: Span, row: Row, idle: Idle | None = None) -> dict[str, Any]:
@@ -74,12 +79,10 @@ def _amounts(ledger: Ledger, span: Span, row: Row, idle: Idle | None = None) -> 
     priced = tokens - row.unpriced
     cost_pico = sum(row.cost_pico) + (idle.total_pico if idle else 0)
     uncached, cached, completion = row.tokens
-    bounds = _bounds(ledger, span)
-    lasted_us = 0
-    if bounds["start"] is not None and bounds["end"] is not None:
-        lasted_us = (bounds["end"] - bounds["start"]) // _MICROSECOND
+    bounds_us = _bounds_us(ledger, span)
+    lasted_us = bounds_us[1] - bounds_us[0] if bounds_us else 0
     return {
-        **bounds,
+        **_bounds(bounds_us),
         "tokens": ClassTokens(
             uncached_prompt=uncached,
             cached_prompt=cached,
@@ -100,14 +103,19 @@ def _amounts(ledger: Ledger, span: Span, row: Row, idle: Idle | None = None) -> 
 
 
 def _steps(ledger: Ledger, totals: Totals) -> list[LedgerStep]:
-    spans = sorted({span for span, _ in totals.rows} | set(totals.idle), key=lambda span: span or (0, 0))
+    used_pico: dict[Span, int] = defaultdict(int)
+    for (span, _), row in totals.rows.items():
+        used_pico[span] += sum(row.cost_pico)
     steps = []
-    for span in spans:
+    for span in sorted({*used_pico, *totals.idle}, key=lambda span: span or (0, 0)):
         idle = totals.idle.get(span, Idle())
-        used_pico = sum(sum(row.cost_pico) for (of, _), row in totals.rows.items() if of == span)
         steps.append(
             LedgerStep.model_validate(
-                {**_bounds(ledger, span), "cost_usd": usd(used_pico + idle.total_pico), "idle": _idle(idle)}
+                {
+                    **_bounds(_bounds_us(ledger, span)),
+                    "cost_usd": usd(used_pico[span] + idle.total_pico),
+                    "idle": _idle(idle),
+                }
             )
         )
     return steps
@@ -119,15 +127,6 @@ def _idle(idle: Idle) -> IdleCost:
         loaded_usd=usd(idle.loaded_pico),
         unreported_usd=usd(idle.unreported_pico),
     )
-
-
-def _summed_idle(parts: Iterable[Idle]) -> Idle:
-    whole = Idle()
-    for part in parts:
-        whole.fleet_pico += part.fleet_pico
-        whole.loaded_pico += part.loaded_pico
-        whole.unreported_pico += part.unreported_pico
-    return whole
 
 
 def _coverage(ledger: Ledger, totals: Totals, total: Row) -> LedgerCoverage:

@@ -18,13 +18,11 @@ from gpu_token_processor.ledger.catalog import (
     Weights,
 )
 from gpu_token_processor.ledger.catalog_file import gpu_name
+from gpu_token_processor.ledger.exact import EVER_US, NEVER_US
 
 # As the API has always called a price that is declared.
 CATALOG_PRICE = "inventory"
 DEFAULT_PRICE = "default"
-
-_EVER_US = -(10**18)
-_NEVER_US = 10**18
 
 
 class Seen(NamedTuple):
@@ -62,7 +60,7 @@ class Book:
             catalog.deployments, catalog.prices, catalog.leases, catalog.gpus, catalog.weights, catalog.energy
         )
         dates = {date for row in rows for date in (row.valid_from_us, row.valid_to_us) if date is not None}
-        self._cuts = [_EVER_US, *sorted(dates), _NEVER_US]
+        self._cuts = [EVER_US, *sorted(dates), NEVER_US]
         self.identify = cache(self._identify)
         self.terms = cache(self._terms)
         self.serving = cache(self._serving)

@@ -14,7 +14,7 @@ from gpu_token_processor.ledger.book import Book, Seen
 from gpu_token_processor.ledger.catalog import Weights
 from gpu_token_processor.ledger.coverage import Sums
 from gpu_token_processor.ledger.exact import divide, pico
-from gpu_token_processor.ledger.usage import NOBODY, Amounts, Named, Whose
+from gpu_token_processor.ledger.usage import NOBODY, Amounts, Named, Whose, none_first
 
 CLASSES = ("uncached_prompt", "cached_prompt", "completion")
 
@@ -25,8 +25,22 @@ _DEPLOYMENT = "deployment"
 _GPU = "gpu"
 _NO_UNIT = "none"
 
-# A deployment, a GPU without one, or neither: ("deployment", id), ("gpu", id), ("none", deployment or "").
-UnitId = tuple[str, str]
+
+class UnitId(NamedTuple):
+    """A deployment by its id, a GPU without one by its id, or neither, by the deployment that was named."""
+
+    kind: str
+    name: str
+
+    @property
+    def deployment(self) -> str | None:
+        """The deployment, be it there or only named."""
+        return None if self.kind == _GPU else self.name or None
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether there is anything that costs."""
+        return self.kind != _NO_UNIT
 
 
 class ItemId(NamedTuple):
@@ -92,14 +106,13 @@ class Unit:
 
 @dataclass(slots=True)
 class Cell:
-    """One cell, shared. Tokens of the unit ("none", …) have no GPU to pay for them."""
+    """One cell, shared. Tokens of a unit without GPUs have nobody to pay for them."""
 
     units: dict[UnitId, Unit]
     engine_tokens: int = 0
     gateway_tokens: int = 0
     unattributed_tokens: int = 0
     unmatched_tokens: int = 0
-    events: int = 0
 
 
 # Units with the weights by which tokens are divided among them.
@@ -121,7 +134,6 @@ def share(sums: Iterable[Sums], usage: Mapping[Named, Amounts], book: Book, weig
     cell = Cell(coverage.units)
     buckets: dict[_Bucket, Amounts] = {}
     for named, amounts in usage.items():
-        cell.events += amounts.events
         prompt, completion = coverage.candidates(named)
         bucket = _Bucket(prompt, completion, named.by_gateway, ItemId(named.model, named.whose))
         buckets.setdefault(bucket, Amounts()).add(amounts)
@@ -133,16 +145,21 @@ def share(sums: Iterable[Sums], usage: Mapping[Named, Amounts], book: Book, weig
         if bucket.by_gateway:
             cell.gateway_tokens += amounts.tokens
             _put(cell, bucket, amounts, *_like_engines(cell, bucket))
-    for (kind, _), unit in cell.units.items():
+    for unit_id, unit in cell.units.items():
         _say_whose(cell, unit)
-        if kind != _NO_UNIT:
+        if unit_id.has_gpus:
             _charge(unit, weights)
     return cell
 
 
 def unit_of(counted: Sums) -> UnitId:
     """What the time is paid for with."""
-    return (_DEPLOYMENT, counted.deployment) if counted.deployment else (_GPU, counted.gpu_id)
+    return UnitId(_DEPLOYMENT, counted.deployment) if counted.deployment else gpu_unit(counted.gpu_id)
+
+
+def gpu_unit(gpu_id: str) -> UnitId:
+    """A GPU of no deployment."""
+    return UnitId(_GPU, gpu_id)
 
 
 class _Coverage:
@@ -192,21 +209,21 @@ class _Coverage:
             if serving:
                 role = {row.id: row.role for row in serving}
                 found = self._deployments(role)
-                if {"prefill", "decode"} <= {role[unit_id[1]] for unit_id in found}:
+                if {"prefill", "decode"} <= {role[unit.name] for unit in found}:
                     return (
-                        _sorted({unit: us for unit, us in found.items() if role[unit[1]] != "decode"}),
-                        _sorted({unit: us for unit, us in found.items() if role[unit[1]] != "prefill"}),
+                        _sorted({unit: us for unit, us in found.items() if role[unit.name] != "decode"}),
+                        _sorted({unit: us for unit, us in found.items() if role[unit.name] != "prefill"}),
                     )
                 return self._same(found, named)
         gpus = self._by_host.get(named.host, set()) if named.host is not None else set()
         return self._same(self._units_of(gpus, named.piece), named)
 
     def _same(self, found: dict[UnitId, int], named: Named) -> tuple[_Candidates, _Candidates]:
-        candidates = _sorted(found) or (((_NO_UNIT, named.deployment or ""), 1),)
+        candidates = _sorted(found) or ((UnitId(_NO_UNIT, named.deployment or ""), 1),)
         return candidates, candidates
 
     def _deployments(self, ids: Iterable[str]) -> dict[UnitId, int]:
-        units = ((_DEPLOYMENT, deployment) for deployment in ids)
+        units = (UnitId(_DEPLOYMENT, deployment) for deployment in ids)
         return {unit: self.units[unit].covered_us for unit in units if unit in self.units}
 
     def _units_of(self, gpus: Iterable[str], piece: int) -> dict[UnitId, int]:
@@ -228,7 +245,8 @@ class _Coverage:
         }
         for row in self._book.catalog.deployments:
             if row.id in declared:
-                return [(_DEPLOYMENT, row.id)] if (_DEPLOYMENT, row.id) in gave_us else []
+                unit = UnitId(_DEPLOYMENT, row.id)
+                return [unit] if unit in gave_us else []
         return []
 
 
@@ -267,9 +285,7 @@ def _divided(amounts: Amounts, prompt: _Candidates, completion: _Candidates) -> 
     for name in ("completion", "reasoning", "decode_us"):
         spread(name, completion)
     for part in parts.values():
-        part.lacks_prefill = amounts.lacks_prefill and part.prompt > 0
-        part.lacks_decode = amounts.lacks_decode and part.completion > 0
-        part.cached_known = amounts.cached_known
+        part.tell_as(amounts)
     return list(parts.items())
 
 
@@ -323,7 +339,7 @@ def _add(item: Item, uncached: int, cached: int, completion: int) -> None:
 
 def _attribute(unit: Unit, model: str, engine: Amounts, gateway: Mapping[Whose, Amounts]) -> int:
     """Divide the engine's tokens among those whom the gateway names; how many are nobody's."""
-    keys = sorted(gateway, key=_order)
+    keys = sorted(gateway, key=none_first)
     said = [gateway[key] for key in keys]
     if any(amounts.cached_known for amounts in said):
         uncached = _parts(engine.uncached_prompt, [amounts.uncached_prompt for amounts in said])
@@ -355,11 +371,6 @@ def _parts(amount: int, weights: Sequence[int], whole: int | None = None) -> lis
     return [*parts, amount - sum(parts)]
 
 
-def _order(whose: Whose) -> tuple[tuple[bool, object], ...]:
-    """None before any text."""
-    return tuple((value is not None, value or ()) for value in whose)
-
-
 def _charge(unit: Unit, weights: Weights) -> None:
     """Divide the unit's cost among its items, by model and class."""
     models: dict[str, Amounts] = defaultdict(Amounts)
@@ -380,7 +391,7 @@ def _charge(unit: Unit, weights: Weights) -> None:
     parts = [
         (item_id.model, at, item, scaled[item_id.model, at] * item.tokens[at])
         for item_id, item in sorted(
-            unit.items.items(), key=lambda entry: (entry[0].model, _order(entry[0].whose))
+            unit.items.items(), key=lambda entry: (entry[0].model, none_first(entry[0].whose))
         )
         for at in range(len(CLASSES))
         if item.tokens[at] and (item_id.model, at) in scaled

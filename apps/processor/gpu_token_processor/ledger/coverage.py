@@ -8,12 +8,19 @@ from typing import NamedTuple
 from gpu_token_contracts import GpuMetric, gpu_identity
 
 from gpu_token_processor.ledger.book import Book, Seen
-from gpu_token_processor.ledger.exact import PPM, US_PER_HOUR, exact, stored_us
+from gpu_token_processor.ledger.exact import (
+    EVER_US,
+    NEVER_US,
+    PPM,
+    US_PER_HOUR,
+    clock_hours,
+    exact,
+    stored_us,
+)
 
 EVENT_PRICE = "event"
 
 _MILLI = 1_000
-_FOR_EVER_US = 10**18
 
 
 class OutOfOrderError(Exception):
@@ -49,7 +56,7 @@ class GpuTrack:
 
     gpu_id: str
     readings: int = 0
-    gaps_us: dict[int, int] = field(default_factory=dict)
+    gap_us: int = 0
     last_us: int = -1
     # Tells apart readings of the same time.
     last_rank: tuple[object, ...] = ()
@@ -93,8 +100,8 @@ class Coverage:
 
     def __init__(self, book: Book, start_us: int | None, end_us: int | None, gap_us: int) -> None:
         self._book = book
-        self._start_us = -_FOR_EVER_US if start_us is None else start_us
-        self._end_us = _FOR_EVER_US if end_us is None else end_us
+        self._start_us = EVER_US if start_us is None else start_us
+        self._end_us = NEVER_US if end_us is None else end_us
         self._gap_us = gap_us
         self._tracks: dict[str, GpuTrack] = {}
         self._known: dict[tuple[object, ...], _Known] = {}
@@ -244,24 +251,16 @@ class Coverage:
             return
         self.first_us = begins_us if self.first_us is None else min(self.first_us, begins_us)
         self.last_us = ends_us if self.last_us is None else max(self.last_us, ends_us)
-        while begins_us < ends_us:
-            hour = begins_us // US_PER_HOUR
-            piece = self._book.piece(begins_us)
-            _, piece_upto_us = self._book.bounds(piece)
-            track.upto_us = min((hour + 1) * US_PER_HOUR, piece_upto_us, self._end_us)
-            upto_us = min(ends_us, track.upto_us)
-            track.into = self._sums.setdefault((hour, piece, track.gpu_id, seen, track.own), [0, 0, 0, 0, 0])
-            track.add(upto_us - begins_us)
-            begins_us = upto_us
+        for hour, hour_from_us, hour_upto_us in clock_hours(begins_us, ends_us):
+            for piece, from_us, upto_us in self._book.pieces(hour_from_us, hour_upto_us):
+                _, piece_upto_us = self._book.bounds(piece)
+                track.upto_us = min((hour + 1) * US_PER_HOUR, piece_upto_us, self._end_us)
+                key = (hour, piece, track.gpu_id, seen, track.own)
+                track.into = self._sums.setdefault(key, [0, 0, 0, 0, 0])
+                track.add(upto_us - from_us)
 
     def _note_gap(self, track: GpuTrack, begins_us: int, ends_us: int) -> None:
-        begins_us = max(begins_us, self._start_us)
-        ends_us = min(ends_us, self._end_us)
-        while begins_us < ends_us:
-            hour = begins_us // US_PER_HOUR
-            upto_us = min(ends_us, (hour + 1) * US_PER_HOUR)
-            track.gaps_us[hour] = track.gaps_us.get(hour, 0) + upto_us - begins_us
-            begins_us = upto_us
+        track.gap_us += max(0, min(ends_us, self._end_us) - max(begins_us, self._start_us))
 
 
 def _rank(reading: GpuMetric) -> tuple[object, ...]:

@@ -1,6 +1,6 @@
 """Integers in the place of floats: parts of money and tokens add up to the whole, to the last digit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 from fractions import Fraction
@@ -10,6 +10,10 @@ US_PER_SECOND = 1_000_000
 US_PER_HOUR = 3_600 * US_PER_SECOND
 PPM = 1_000_000
 PICO_PER_USD = 10**12
+
+# Before and after all times: where a range or a row is open.
+EVER_US = -(10**18)
+NEVER_US = 10**18
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Money beyond the digits of a float is counted all the same.
@@ -28,6 +32,15 @@ def stored_us(ts: datetime) -> int:
 def moment(us: int) -> datetime:
     """Microseconds since 1970 as a time."""
     return _EPOCH + timedelta(microseconds=us)
+
+
+def clock_hours(begins_us: int, ends_us: int) -> Iterator[tuple[int, int, int]]:
+    """The clock hours of a range, by number, each with its beginning and end within the range."""
+    while begins_us < ends_us:
+        hour = begins_us // US_PER_HOUR
+        upto_us = min(ends_us, (hour + 1) * US_PER_HOUR)
+        yield hour, begins_us, upto_us
+        begins_us = upto_us
 
 
 def exact(number: float) -> Fraction:

@@ -10,11 +10,10 @@ from typing import NamedTuple
 from gpu_token_processor.ledger.book import DEFAULT_PRICE, Book
 from gpu_token_processor.ledger.cells import Cell, GpuPart, Item, ItemId, Unit, UnitId, share
 from gpu_token_processor.ledger.coverage import Coverage, Sums
-from gpu_token_processor.ledger.exact import US_PER_HOUR, US_PER_SECOND, divide, pico
+from gpu_token_processor.ledger.exact import US_PER_HOUR, US_PER_SECOND, clock_hours, divide, pico
 from gpu_token_processor.ledger.question import GPU_INDEX, TAG, Question, period, require_few_steps
 from gpu_token_processor.ledger.usage import Amounts, Named, Usage
 
-_NO_UNIT = "none"
 # Dimensions that say which GPUs; the others say who used them.
 _OF_GPUS = frozenset({"deployment", "gpu", "host", GPU_INDEX})
 
@@ -73,6 +72,12 @@ class Idle:
     def total_pico(self) -> int:
         """All of it."""
         return self.fleet_pico + self.loaded_pico + self.unreported_pico
+
+    def include(self, other: "Idle") -> None:
+        """Add another's."""
+        self.fleet_pico += other.fleet_pico
+        self.loaded_pico += other.loaded_pico
+        self.unreported_pico += other.unreported_pico
 
 
 RowKey = tuple[str | None, ...]
@@ -179,26 +184,27 @@ class Ledger:
         for item_id, item in unit.items.items():
             if item.is_empty:
                 continue
-            for place, part in _on_gpus(unit_id, unit, item) if by_gpu else _whole(unit_id, item):
+            whole = [(Place(unit_id.deployment), item)]
+            for place, part in _on_gpus(unit_id, unit, item) if by_gpu and unit.gpus else whole:
                 if any(_value(name, item_id, place) != value for name, value in where.items()):
                     continue
                 key = tuple(_value(name, item_id, place) for name in group_by)
-                totals.rows[span, key].add(part, priced=unit_id[0] != _NO_UNIT)
+                totals.rows[span, key].add(part, priced=unit_id.has_gpus)
 
     def _post_idle(self, idle: Idle, unit_id: UnitId, unit: Unit, where: Mapping[str, str]) -> None:
-        deployment = unit_id[1] if unit_id[0] == "deployment" else None
         for gpu_id, part in unit.gpus.items():
-            place = _place(deployment, gpu_id, part)
+            place = _place(unit_id, gpu_id, part)
             if any(getattr(place, name) != value for name, value in where.items()):
                 continue
-            if deployment is None:
+            if place.deployment is None:
                 idle.fleet_pico += part.cost_pico
             else:
                 idle.loaded_pico += part.cost_pico
 
     def _post_unreported(self, totals: Totals, where: Mapping[str, str]) -> None:
         """Leased time that no reading covers, and, if asked for, its cost."""
-        if self.bounds is None or any(name not in _NAMES for name in where):
+        leases = self.book.catalog.leases
+        if not leases or self.bounds is None or any(name not in _NAMES for name in where):
             return
         covered_us: dict[tuple[str, str | None, int, int], Fraction] = defaultdict(Fraction)
         for counted in self.sums:
@@ -212,21 +218,18 @@ class Ledger:
             if terms.card != seen.uuid:
                 covered_us["uuid", seen.uuid, hour, piece] += counted.covered_us
         start_us, end_us = self.bounds
-        for lease in self.book.catalog.leases:
+        for lease in leases:
             kind, value = lease.selector
             if any(wanted != (value if _NAMES[name] == kind else None) for name, wanted in where.items()):
                 continue
             begins_us = max(start_us, start_us if lease.valid_from_us is None else lease.valid_from_us)
             ends_us = min(end_us, end_us if lease.valid_to_us is None else lease.valid_to_us)
             silent_us: dict[tuple[int, Fraction, str], Fraction] = defaultdict(Fraction)
-            while begins_us < ends_us:
-                hour = begins_us // US_PER_HOUR
-                hour_ends_us = min(ends_us, (hour + 1) * US_PER_HOUR)
-                for piece, from_us, upto_us in self.book.pieces(begins_us, hour_ends_us):
+            for hour, hour_from_us, hour_upto_us in clock_hours(begins_us, ends_us):
+                for piece, from_us, upto_us in self.book.pieces(hour_from_us, hour_upto_us):
                     length_us = lease.gpus * (upto_us - from_us)
                     silent = max(Fraction(0), length_us - covered_us[kind, value, hour, piece])
                     silent_us[hour, *self.book.lease_price(lease, from_us)] += silent
-                begins_us = hour_ends_us
             for (hour, usd_per_hour, source), silent in silent_us.items():
                 totals.unreported_us += silent
                 if self.question.basis == "leased":
@@ -237,36 +240,28 @@ class Ledger:
 
     def covered_us(self, wanted: Callable[[Sums], int] = lambda counted: counted.covered_us) -> Fraction:
         """Of all GPUs, in time of whole cards: a slice counts as its part of one."""
-        return sum(
-            (wanted(one) * self.book.terms(one.seen, one.piece).share for one in self.sums), Fraction(0)
-        )
+        by_share: dict[Fraction, int] = defaultdict(int)
+        for one in self.sums:
+            by_share[self.book.terms(one.seen, one.piece).share] += wanted(one)
+        return sum((share * us for share, us in by_share.items()), Fraction(0))
 
     @property
     def gap_us(self) -> int:
         """Time between two readings of a GPU that neither covers."""
-        return sum(sum(track.gaps_us.values()) for track in self.coverage.tracks.values())
+        return sum(track.gap_us for track in self.coverage.tracks.values())
 
 
-def _place(deployment: str | None, gpu_id: str, part: GpuPart) -> Place:
+def _place(unit_id: UnitId, gpu_id: str, part: GpuPart) -> Place:
     index = min(part.indexes, default=None)
-    return Place(deployment, gpu_id, min(part.hosts, default=None), None if index is None else str(index))
-
-
-def _whole(unit_id: UnitId, item: Item) -> Iterator[tuple[Place, Item]]:
-    kind, name = unit_id
-    yield Place(None if kind == "gpu" else name or None), item
+    host = min(part.hosts, default=None)
+    return Place(unit_id.deployment, gpu_id, host, None if index is None else str(index))
 
 
 def _on_gpus(unit_id: UnitId, unit: Unit, item: Item) -> Iterator[tuple[Place, Item]]:
     """The item in parts, one for each GPU: money as the GPUs cost, tokens as long as they were there."""
-    kind, name = unit_id
-    deployment = None if kind == "gpu" else name or None
-    if not unit.gpus:
-        yield Place(deployment), item
-        return
     if len(unit.gpus) == 1:
         [(gpu_id, part)] = unit.gpus.items()
-        yield _place(deployment, gpu_id, part), item
+        yield _place(unit_id, gpu_id, part), item
         return
     gpus = sorted(unit.gpus.items())
     by_time = [part.covered_us for _, part in gpus]
@@ -280,7 +275,7 @@ def _on_gpus(unit_id: UnitId, unit: Unit, item: Item) -> Iterator[tuple[Place, I
     reasoning, requests = parts(item.reasoning, by_time), parts(item.requests, by_time)
     for at, (gpu_id, part) in enumerate(gpus):
         yield (
-            _place(deployment, gpu_id, part),
+            _place(unit_id, gpu_id, part),
             Item(
                 [counts[at] for counts in tokens],
                 reasoning[at],

@@ -9,16 +9,18 @@ from gpu_token_contracts import TokenUsage
 from gpu_token_processor.ledger.book import Book
 from gpu_token_processor.ledger.coverage import OutOfOrderError
 from gpu_token_processor.ledger.exact import (
+    EVER_US,
+    NEVER_US,
     US_PER_HOUR,
     US_PER_MS,
     US_PER_SECOND,
+    clock_hours,
     moment,
     stored_us,
 )
 
 GATEWAY = "gateway"
 
-_FOR_EVER_US = 10**18
 # All that events have in common which are added up: the fields of Named and of Whose, as they come.
 _Alike = tuple[Any, ...]
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -37,6 +39,11 @@ class Whose(NamedTuple):
 
 
 NOBODY = Whose()
+
+
+def none_first(values: Iterable[Any]) -> tuple[tuple[bool, Any], ...]:
+    """Sorts like the values, of which None comes before all else."""
+    return tuple((value is not None, "" if value is None else value) for value in values)
 
 
 class Named(NamedTuple):
@@ -105,10 +112,14 @@ class Amounts:
             setattr(part, name, amount * until // whole - amount * since // whole)
         # An event is counted where it ends.
         part.events = self.events * (until == whole)
-        part.lacks_prefill = self.lacks_prefill and part.prompt > 0
-        part.lacks_decode = self.lacks_decode and part.completion > 0
-        part.cached_known = self.cached_known
+        part.tell_as(self)
         return part
+
+    def tell_as(self, whole: "Amounts") -> None:
+        """Say of a part what is said of the whole: what is not told matters only where there are tokens."""
+        self.lacks_prefill = whole.lacks_prefill and self.prompt > 0
+        self.lacks_decode = whole.lacks_decode and self.completion > 0
+        self.cached_known = whole.cached_known
 
     def add(self, other: "Amounts") -> None:
         """Add the other's."""
@@ -145,14 +156,14 @@ class Usage:
 
     def __init__(self, book: Book, start_us: int | None, end_us: int | None) -> None:
         self._book = book
-        self._start_us = -_FOR_EVER_US if start_us is None else start_us
-        self._end_us = _FOR_EVER_US if end_us is None else end_us
-        self._at_us = -_FOR_EVER_US
+        self._start_us = EVER_US if start_us is None else start_us
+        self._end_us = NEVER_US if end_us is None else end_us
+        self._at_us = EVER_US
         # The events of the latest time.
         self._by_id: dict[str | None, TokenUsage] = {}
         # The hour and the piece of time that the latest event lies in, and the bounds of what is in both.
         self._hour = self._piece = 0
-        self._from_us = self._upto_us = -_FOR_EVER_US
+        self._from_us = self._upto_us = EVER_US
         # Where usage is added, by hour and piece, and by all that its events have in common.
         self._cells: dict[tuple[int, int], dict[_Alike, Amounts]] = {}
         self._here: dict[_Alike, Amounts] = {}
@@ -289,12 +300,9 @@ class Usage:
             return
         self._span(begins_us // US_PER_MS * US_PER_MS, ends_us)
         piece = self._book.piece(ts_us - 1)
-        while begins_us < ends_us:
-            hour = begins_us // US_PER_HOUR
-            upto_us = min(ends_us, (hour + 1) * US_PER_HOUR)
-            part = whole.part(begins_us - begun_us, upto_us - begun_us, length_us)
+        for hour, from_us, upto_us in clock_hours(begins_us, ends_us):
+            part = whole.part(from_us - begun_us, upto_us - begun_us, length_us)
             self._amounts(hour, piece, alike).add(part)
-            begins_us = upto_us
 
     def _amounts(self, hour: int, piece: int, alike: _Alike) -> Amounts:
         """Where such usage belongs."""
