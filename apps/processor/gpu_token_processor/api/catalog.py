@@ -5,7 +5,6 @@ from typing import Annotated, Any, TypeVar
 
 import pymongo
 from fastapi import APIRouter, Query
-from gpu_token_contracts.timestamps import to_us
 
 from gpu_token_processor.api.catalog_models import (
     DeploymentRow,
@@ -19,8 +18,8 @@ from gpu_token_processor.api.catalog_models import (
 )
 from gpu_token_processor.api.parameters import CatalogParameters
 from gpu_token_processor.ledger.catalog import Catalog, Dated, Deployment, Lease, Price, Selector
-from gpu_token_processor.ledger.catalog_fields import from_us
 from gpu_token_processor.ledger.catalog_rules import Span, label
+from gpu_token_processor.ledger.exact import moment, stored_us
 
 R = TypeVar("R", bound=Dated)
 
@@ -66,7 +65,7 @@ def catalog_routes(read: Callable[[], Catalog]) -> APIRouter:
 
 def _chosen(rows: Sequence[R], query: CatalogParameters) -> list[R]:
     """Those that hold at the time that is asked for, in a stable order."""
-    at_us = None if query.at is None else to_us(query.at)
+    at_us = None if query.at is None else stored_us(query.at)
     return sorted(
         (row for row in rows if at_us is None or row.holds(at_us)), key=lambda row: (label(row), Span.of(row))
     )
@@ -112,6 +111,6 @@ def _selector(selector: Selector) -> SelectorOf:
 def _dates(row: Dated) -> dict[str, Any]:
     begin, end = row.valid_from_us, row.valid_to_us
     return {
-        "valid_from": None if begin is None else from_us(begin),
-        "valid_to": None if end is None else from_us(end),
+        "valid_from": None if begin is None else moment(begin),
+        "valid_to": None if end is None else moment(end),
     }

@@ -50,17 +50,14 @@ def _http(_: Request, error: Exception) -> Response:
 def _validation(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = [
-        ProblemError(
-            parameter=str(one["loc"][-1]) if one["loc"][1:] else "query",
-            message=one["msg"].removeprefix("Value error, "),
-        )
+        ProblemError(parameter=str(one["loc"][-1]), message=one["msg"].removeprefix("Value error, "))
         for one in error.errors()
     ]
     return _not_acceptable(errors)
 
 
 def _too_many_steps(_: Request, error: Exception) -> Response:
-    # Of a range that only the stored events bound.
+    # Found once the range is known, which stored events may bound.
     return _not_acceptable([ProblemError(parameter="step", message=str(error))])
 
 

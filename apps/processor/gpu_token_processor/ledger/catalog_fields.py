@@ -5,12 +5,13 @@ import reprlib
 from collections import Counter
 from collections.abc import Collection, Hashable
 from datetime import UTC, date, datetime, time
-from decimal import Decimal
 from fractions import Fraction
 from typing import Any, TypeGuard, TypeVar
 
 from gpu_token_contracts.bounds import MAX_GPU_INDEX, MAX_TEXT_LENGTH
-from gpu_token_contracts.timestamps import format_ts, to_us
+from gpu_token_contracts.timestamps import format_ts
+
+from gpu_token_processor.ledger import exact as exactly
 
 T = TypeVar("T", bound=str)
 
@@ -18,7 +19,6 @@ MAX_GPUS = 1024
 # Beyond all prices, powers and weights.
 _MAX_NUMBER = 10**12
 _UNREADABLE = 10**100
-_MILLISECOND_US = 1_000
 _SHARE = re.compile(r"\d{1,6}/(?=0*[1-9])\d{1,6}", flags=re.ASCII)
 _TEXT_REMEDY = (
     f"give a text of 1 to {MAX_TEXT_LENGTH} characters without NUL, in quotes if it looks like something else"
@@ -186,17 +186,12 @@ class Entry:
         moment = _moment(value)
         if moment is None:
             raise self.refused(f"{name} is {shown(value)}", _TIME_REMEDY)
-        return to_us(moment) // _MILLISECOND_US * _MILLISECOND_US
+        return exactly.stored_us(moment)
 
 
 def at(us: int | None, otherwise: str) -> str:
     """A time in a sentence."""
-    return otherwise if us is None else format_ts(from_us(us))
-
-
-def from_us(us: int) -> datetime:
-    """The time that is this many microseconds after 1970-01-01 UTC."""
-    return datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)
+    return otherwise if us is None else format_ts(exactly.moment(us))
 
 
 def _moment(value: Any) -> datetime | None:
@@ -215,7 +210,7 @@ def _moment(value: Any) -> datetime | None:
     if value.tzinfo is None:
         value = value.replace(tzinfo=UTC)
     # A year's distance from the ends of the calendar, where zones would lead out of it.
-    return value if 1970 <= value.year < 9999 and to_us(value) >= 0 else None
+    return value if 1970 <= value.year < 9999 and exactly.stored_us(value) >= 0 else None
 
 
 def exact(value: Any) -> Fraction | None:
@@ -223,7 +218,7 @@ def exact(value: Any) -> Fraction | None:
     if type(value) is int:
         return Fraction(value)
     if type(value) is float and value == value and abs(value) != float("inf"):
-        return Fraction(Decimal(repr(value)))
+        return exactly.exact(value)
     return None
 
 

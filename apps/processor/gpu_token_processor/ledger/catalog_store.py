@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from gpu_token_contracts import COLLECTION_GPUS
 from gpu_token_contracts.bounds import MAX_PRICE_PER_HOUR_USD
-from gpu_token_contracts.timestamps import to_us
 from pymongo import DESCENDING, WriteConcern
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
@@ -28,11 +27,11 @@ from gpu_token_processor.ledger.catalog_changes import Plan
 from gpu_token_processor.ledger.catalog_fields import exact
 from gpu_token_processor.ledger.catalog_file import gpu_name
 from gpu_token_processor.ledger.catalog_plan import TAKEN_OVER, plan
+from gpu_token_processor.ledger.exact import stored_us
 from gpu_token_processor.store.collections import CATALOG
 
 # As the data path writes.
 _DURABLE = WriteConcern(w="majority", j=True)
-_MILLISECOND_US = 1_000
 # Who comes second finds the version made that it wanted to make, and looks again.
 _ATTEMPTS = 10
 _ROWS: Mapping[str, Any] = {
@@ -68,7 +67,7 @@ def apply(database: Database[Document], wanted: Catalog, now: datetime, *, check
 
     A version is written at once or not at all, and never changed. With `check` nothing is written.
     """
-    now_us = to_us(now) // _MILLISECOND_US * _MILLISECOND_US
+    now_us = stored_us(now)
     versions = database.get_collection(CATALOG, write_concern=_DURABLE)
     for attempt in range(_ATTEMPTS):
         newest = _newest(database)

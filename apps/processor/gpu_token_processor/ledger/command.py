@@ -9,9 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, BinaryIO, NoReturn, TextIO, cast
+from typing import Annotated, BinaryIO, Literal, NoReturn, TextIO, cast
 
 import typer
 from rich.console import Console
@@ -26,7 +25,7 @@ from gpu_token_processor.ledger.catalog import Catalog
 from gpu_token_processor.ledger.catalog_file import load_catalog
 from gpu_token_processor.ledger.exact import US_PER_SECOND, exact, stored_us
 from gpu_token_processor.ledger.offline import Source, answer
-from gpu_token_processor.ledger.question import Question, parse_group_by
+from gpu_token_processor.ledger.question import Basis, Question, Step, parse_group_by
 from gpu_token_processor.ledger.written import as_csv, as_table, visible
 from gpu_token_processor.settings import within_bounds
 
@@ -41,27 +40,7 @@ _UsageError = cast(type[Exception], typer.BadParameter.__base__)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-class Step(StrEnum):
-    """How the range is cut."""
-
-    hour = "hour"
-    day = "day"
-    month = "month"
-
-
-class Basis(StrEnum):
-    """What counts."""
-
-    covered = "covered"
-    leased = "leased"
-
-
-class Format(StrEnum):
-    """How the answer is written."""
-
-    json = "json"
-    table = "table"
-    csv = "csv"
+Format = Literal["json", "table", "csv"]
 
 
 @app.command()
@@ -79,8 +58,8 @@ def cost(
     ] = "model",
     basis: Annotated[
         Basis, typer.Option(help="Time that readings cover, or all that is leased too.")
-    ] = Basis.covered,
-    format: Annotated[Format, typer.Option(help="How to write the answer.")] = Format.table,
+    ] = "covered",
+    format: Annotated[Format, typer.Option(help="How to write the answer.")] = "table",
     price_per_hour_usd: Annotated[
         float,
         typer.Option(envvar="PRICE_PER_HOUR_USD", help="USD for one GPU hour without another price."),
@@ -112,9 +91,9 @@ def cost(
             start_us=_bound_us("--start", start),
             end_us=_bound_us("--end", end),
             gap_us=round(gap_seconds * US_PER_SECOND),
-            step=step.value if step else None,
+            step=step,
             group_by=parse_group_by(group_by),
-            basis=basis.value,
+            basis=basis,
         )
         book = Book(load_catalog(catalog) if catalog else Catalog(), exact(price))
         found = _answer(events, book, question, price_per_kwh_usd)
@@ -192,9 +171,9 @@ def _kept(pipe: BinaryIO) -> Iterator[Path]:
 
 
 def _written(found: CostAnswer, form: Format, step: str | None) -> str:
-    if form is Format.json:
+    if form == "json":
         return encode_answer(found).decode() + "\n"
-    if form is Format.csv:
+    if form == "csv":
         return as_csv(found)
     return as_table(found, step, on_terminal=_is_terminal(sys.stdout))
 
