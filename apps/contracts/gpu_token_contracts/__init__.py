@@ -5,7 +5,7 @@ from gpu_token_contracts.errors import InvalidEvent, Reason
 from gpu_token_contracts.events import Event, GpuMetric, TokenUsage
 from gpu_token_contracts.identity import gpu_identity, metric_key, position, usage_key
 from gpu_token_contracts.origin import Origin, origin_headers, origin_in, own_headers, resent_from
-from gpu_token_contracts.timestamps import TimeBounds, format_ts, to_us
+from gpu_token_contracts.timestamps import TimeBounds, format_ts, moment, to_us
 from gpu_token_contracts.topics import (
     COLLECTION_GPU_METRICS,
     COLLECTION_GPUS,
@@ -43,6 +43,7 @@ __all__ = [
     "format_ts",
     "gpu_identity",
     "metric_key",
+    "moment",
     "origin_headers",
     "origin_in",
     "own_headers",

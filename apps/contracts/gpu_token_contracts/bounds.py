@@ -30,3 +30,5 @@ MAX_EXTRA_INT = 2**63 - 1
 # Event time accepted when the reader states no bounds of its own.
 EARLIEST_TS = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST_TS = datetime(2100, 1, 1, tzinfo=UTC)
+# Ahead of the reader's clock, if it is not set otherwise.
+MAX_AHEAD_SECONDS = 600

@@ -5,7 +5,7 @@ Only an event with unknown fields is decoded again to keep them, and only one th
 has fields that must agree with others, is checked rule by rule.
 """
 
-from datetime import UTC
+from datetime import UTC, timedelta
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -68,6 +68,8 @@ def decode_token_usage(value: bytes | None, time_bounds: TimeBounds = DEFAULT_BO
         or usage.schema_version is not None
     ):
         _check_common(usage, time_bounds)
+    if usage.interval_seconds is not None:
+        _check_interval(usage, usage.interval_seconds, time_bounds)
     cached, reasoning = usage.cached_prompt_tokens, usage.reasoning_tokens
     if (
         (cached is not None and cached > usage.prompt_tokens)
@@ -120,14 +122,31 @@ def _check_common(event: Event, time_bounds: TimeBounds) -> None:
     ts = event.ts
     if ts.utcoffset():
         raise InvalidEvent(Reason.BAD_TIMESTAMP, f"Field ts is {ts.isoformat()}; it must be in UTC, with Z.")
-    if not time_bounds.earliest <= ts <= time_bounds.latest:
+    if not bounds.EARLIEST_TS <= ts <= time_bounds.latest:
         raise InvalidEvent(
             Reason.BAD_TIMESTAMP,
             f"Field ts is {format_ts(ts)}; accepted is "
             f"{format_ts(time_bounds.earliest)} to {format_ts(time_bounds.latest)}.",
         )
+    if ts < time_bounds.earliest:
+        raise _too_late(f"Field ts is {format_ts(ts)}", time_bounds)
     if event.schema_version is not None and event.schema_version != SCHEMA_VERSION:
         raise InvalidEvent(
             Reason.UNKNOWN_VERSION,
             f"Field schema_version is {event.schema_version}; this topic carries {SCHEMA_VERSION}.",
         )
+
+
+def _check_interval(usage: TokenUsage, interval_seconds: float, time_bounds: TimeBounds) -> None:
+    begins = usage.ts - timedelta(seconds=interval_seconds)
+    # The fixed bound is about ts alone.
+    if begins < time_bounds.earliest > bounds.EARLIEST_TS:
+        raise _too_late(f"The interval begins at {format_ts(begins)}", time_bounds)
+
+
+def _too_late(what: str, time_bounds: TimeBounds) -> InvalidEvent:
+    return InvalidEvent(
+        Reason.TOO_LATE,
+        f"{what}, and events are taken only from {format_ts(time_bounds.earliest)} on: "
+        "older ones are not kept, so that their hours cannot be counted again.",
+    )

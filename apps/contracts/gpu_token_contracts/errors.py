@@ -15,6 +15,8 @@ class Reason(StrEnum):
     OUT_OF_RANGE = "out_of_range"
     NOT_FINITE = "not_finite"
     BAD_TIMESTAMP = "bad_timestamp"
+    # The hour that it lies in can no longer be counted again, since events of that time are not kept.
+    TOO_LATE = "too_late"
     BAD_EXTRA = "bad_extra"
     UNKNOWN_VERSION = "unknown_version"
     # Another event is stored under its id.

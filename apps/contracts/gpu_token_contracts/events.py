@@ -77,7 +77,8 @@ class TokenUsage(Event, frozen=True, kw_only=True, omit_defaults=True):
 
     Cached tokens are among the prompt's, reasoning tokens among the completion's. `gpu_uuid` names the
     GPU where host and index do not: hosts have two GPUs of index 0. `measured_by` says whether the
-    engine or a gateway before it counted, so that no token counts twice.
+    engine or a gateway before it counted, so that no token counts twice. `counter_resets` says how often
+    the counters that were read had begun anew in the interval: what they counted before is unknown.
     """
 
     model: Text
@@ -102,3 +103,4 @@ class TokenUsage(Event, frozen=True, kw_only=True, omit_defaults=True):
     workload: Text | None = None
     tags: Tags | None = None
     measured_by: MeasuredBy | None = None
+    counter_resets: Tokens | None = None

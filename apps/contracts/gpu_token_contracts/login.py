@@ -1,9 +1,16 @@
-"""How both apps log in to Kafka, and the processor to MongoDB: by name and password, over TLS."""
+"""How both apps log in to Kafka, and the processor to MongoDB: by name and password, over TLS.
 
+And the tokens by which both know their own clients.
+"""
+
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+# RFC 6750's alphabet, so that it fits the header; shorter ones could be guessed.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{20,512}=*")
 
 
 class SettingsError(ValueError):
@@ -30,6 +37,17 @@ def read_secret(variable: str, path: str, holds: str) -> str:
     if not secret:
         raise SettingsError(f"{variable} is {path!r}, which is empty: {remedy}.")
     return secret
+
+
+def read_token(variable: str, path: str, holds: str) -> str:
+    """The bearer token in the file that a variable names; clients must show it to us."""
+    token = read_secret(variable, path, holds)
+    if not _TOKEN.fullmatch(token):
+        raise SettingsError(
+            f"{variable} is {path!r}, which holds no usable token: "
+            "give it one line of 20 to 512 letters and digits."
+        )
+    return token
 
 
 def read_login(

@@ -11,7 +11,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class TimeBounds:
-    """Event time that is accepted, both ends included."""
+    """Event time that is accepted, both ends included; of an interval, all of it."""
 
     earliest: datetime = bounds.EARLIEST_TS
     latest: datetime = bounds.LATEST_TS
@@ -27,6 +27,11 @@ class TimeBounds:
 def to_us(ts: datetime) -> int:
     """Microseconds since 1970-01-01 UTC."""
     return (ts - _EPOCH) // _MICROSECOND
+
+
+def moment(us: int) -> datetime:
+    """The time of microseconds since 1970-01-01 UTC. Raises OverflowError beyond years 1 to 9999."""
+    return _EPOCH + timedelta(microseconds=us)
 
 
 def format_ts(ts: datetime) -> str:

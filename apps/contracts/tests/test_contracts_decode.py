@@ -104,6 +104,7 @@ FULL_USAGE: dict[str, Any] = {
     "workload": "chat",
     "tags": {"cost.center": "42", "env": ""},
     "measured_by": "gateway",
+    "counter_resets": 2,
 }
 
 
@@ -217,6 +218,9 @@ def test_a_reading_requires_its_time() -> None:
         ("reasoning_tokens", 201, Reason.OUT_OF_RANGE),
         ("prefill_seconds", -0.1, Reason.OUT_OF_RANGE),
         ("decode_seconds", 2_678_401, Reason.OUT_OF_RANGE),
+        ("counter_resets", -1, Reason.OUT_OF_RANGE),
+        ("counter_resets", 10**13 + 1, Reason.OUT_OF_RANGE),
+        ("counter_resets", 0.5, Reason.WRONG_TYPE),
         ("tags", ["a"], Reason.WRONG_TYPE),
         ("tags", {"a": 1}, Reason.WRONG_TYPE),
         ("tags", {"": "a"}, Reason.OUT_OF_RANGE),
@@ -357,10 +361,34 @@ def test_the_reader_bounds_event_time_around_its_clock() -> None:
 
     assert decode_token_usage(at(now + timedelta(minutes=5)), accepted).ts == now + timedelta(minutes=5)
     assert decode_token_usage(at(now - timedelta(days=1)), accepted).ts == now - timedelta(days=1)
-    for ts in (now + timedelta(minutes=5, microseconds=1), now - timedelta(days=1, microseconds=1)):
+    for ts, reason in (
+        (now + timedelta(minutes=5, microseconds=1), Reason.BAD_TIMESTAMP),
+        (now - timedelta(days=1, microseconds=1), Reason.TOO_LATE),
+        (bounds.EARLIEST_TS - timedelta(seconds=1), Reason.BAD_TIMESTAMP),
+    ):
         with pytest.raises(InvalidEvent) as caught:
             decode_token_usage(at(ts), accepted)
-        assert caught.value.reason_code == Reason.BAD_TIMESTAMP
+        assert caught.value.reason_code == reason
+        with pytest.raises(InvalidEvent) as caught:
+            decode_gpu_metric(wire(METRIC, ts=ts), accepted)
+        assert caught.value.reason_code == reason
+
+
+def test_an_interval_is_late_if_it_begins_too_early() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    accepted = TimeBounds.around(now, max_age=timedelta(days=1), max_ahead=timedelta(0))
+    event = wire(USAGE, ts=now - timedelta(hours=1), interval_seconds=23 * 3600)
+    assert decode_token_usage(event, accepted).interval_seconds == 23 * 3600
+    with pytest.raises(InvalidEvent) as caught:
+        decode_token_usage(wire(USAGE, ts=now - timedelta(hours=1), interval_seconds=23 * 3600 + 1), accepted)
+    assert caught.value.reason_code == Reason.TOO_LATE
+    assert caught.value.message == (
+        "The interval begins at 2025-12-30T23:59:59Z, and events are taken only from 2025-12-31T00:00:00Z "
+        "on: older ones are not kept, so that their hours cannot be counted again."
+    )
+    # Without a bound of the reader's own, only the event's time counts.
+    first = wire(USAGE, ts=bounds.EARLIEST_TS, interval_seconds=60)
+    assert decode_token_usage(first).ts == bounds.EARLIEST_TS
 
 
 def test_an_age_beyond_the_calendar_is_cut_at_the_fixed_bound() -> None:

@@ -58,6 +58,7 @@ USAGE = st.builds(
     tenant=st.none() | TEXT,
     tags=st.none() | st.dictionaries(TAG_KEY, st.just("") | TEXT, max_size=3),
     measured_by=st.sampled_from([None, "engine", "gateway"]),
+    counter_resets=st.none() | TOKENS,
 )
 METRIC_FIELDS: dict[str, st.SearchStrategy[Any]] = {
     **COMMON,
