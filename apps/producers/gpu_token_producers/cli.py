@@ -6,17 +6,19 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import typer
-from gpu_token_contracts import TOPIC_GPU_METRICS, TOPIC_TOKEN_USAGE, Reason
+from gpu_token_contracts import TOPIC_GPU_METRICS, TOPIC_TOKEN_USAGE, Reason, format_ts
 from gpu_token_contracts.bounds import MAX_TEXT_LENGTH
 from gpu_token_contracts.login import SettingsError, kafka_security
 
+from gpu_token_producers.discovery.command import discover
 from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.files import write_atomically
 from gpu_token_producers.generator import pairs
@@ -27,7 +29,8 @@ from gpu_token_producers.report import Report
 from gpu_token_producers.resend import Resend
 from gpu_token_producers.run import KafkaSettings, Run
 from gpu_token_producers.synthetic import synthetic_trace
-from gpu_token_producers.trace import trace_id
+from gpu_token_producers.traces.rows import utc
+from gpu_token_producers.traces.trace import DEFAULT_START, open_trace
 
 _REPORTS = Path("/reports")
 
@@ -50,6 +53,16 @@ def _teams(text: str | None) -> tuple[str, ...]:
     return names
 
 
+def _start(text: str | None) -> datetime | None:
+    """Raises BadParameter for what is no time in UTC."""
+    if text is None:
+        return None
+    try:
+        return utc("--start", text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error} Give one such as 2026-03-01T00:00:00Z.") from None
+
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -57,6 +70,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Send GPU metrics and token usage to Kafka.",
 )
+app.command()(discover)
 
 Teams = Annotated[
     str | None,
@@ -66,6 +80,12 @@ GpuSeedFile = Annotated[Path, typer.Option(envvar="GPU_SEED", help="JSON file of
 Host = Annotated[str, typer.Option(envvar="PRODUCER_HOST", callback=_fits, help="Host that the events name.")]
 RunName = Annotated[
     str | None, typer.Option(help="Name of the run in the report and, when generating, in event ids.")
+]
+RawRetentionDays = Annotated[
+    int | None,
+    typer.Option(
+        min=1, envvar="RAW_RETENTION_DAYS", help="For how many days the store keeps events, if that is known."
+    ),
 ]
 ReportFile = Annotated[Path | None, typer.Option(help="Write the run's counts to this JSON file.")]
 
@@ -179,7 +199,7 @@ def generate(
 def replay(
     *,
     kafka: KafkaSettings,
-    trace: Annotated[Path, typer.Argument(help="CSV with TIMESTAMP, ContextTokens, GeneratedTokens.")],
+    trace: Annotated[Path, typer.Argument(help="File of a public trace: docs/traces.md.")],
     speed: Annotated[
         float, typer.Option(min=0, help="How many times faster than the trace; 0 is as fast as possible.")
     ] = 1,
@@ -190,36 +210,130 @@ def replay(
         int, typer.Option(min=1, help="Replay this often, each time later and with other ids.")
     ] = 1,
     model: Annotated[
-        str | None, typer.Option(callback=_fits, help="Model that usage names. Default: the file's stem.")
+        str | None,
+        typer.Option(
+            callback=_fits, help="Model that usage names. Default: the row's, or else the file's name."
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="When times that count from 0 begin, such as 2026-03-01T00:00:00Z. "
+            f"Default: {format_ts(DEFAULT_START)}."
+        ),
     ] = None,
     team: Teams = None,
     host: Host = "gpu-host-1",
     gpu_seed: GpuSeedFile = BUILT_IN_SEED,
     run: RunName = None,
     report: ReportFile = None,
+    raw_retention_days: RawRetentionDays = None,
 ) -> None:
     """Send a trace's requests as token usage, with GPU metrics between them, in event time.
 
-    Event time is the trace's own, and so is the order, whatever the file's. A broken row is named and
-    skipped; the others are sent and the exit status stays 0. The report goes to /reports/<run>.json
-    if that folder exists.
+    The first line tells which trace it is; gzip and zstd are unpacked. Event time is the trace's own, and
+    so is the order, whatever the file's. A broken row is named and skipped; the others are sent and the exit
+    status stays 0. The report goes to /reports/<run>.json if that folder exists.
     """
-    model = model or trace.stem
-    name = run or model
+    source = open_trace(trace, _start(start))
+    name = run or model or source.name
     if report is None and _REPORTS.is_dir():
         report = _REPORTS / f"{re.sub(r'[^A-Za-z0-9._-]', '-', name)}.json"
     plan = ReplayPlan(
-        trace=trace,
-        trace_id=trace_id(trace),
+        trace=source,
         model=model,
         host=host,
         gpus=load_gpus(gpu_seed),
         metrics_interval_seconds=metrics_interval_seconds,
         teams=_teams(team),
         repeat=repeat,
+        kept_from=datetime.now(UTC) - timedelta(days=raw_retention_days) if raw_retention_days else None,
     )
-    with Run(kafka, _new_report(name, model), report) as sending:
+    with Run(kafka, _new_report(name, plan.one_model), report) as sending:
         sending.replay(replay_events(plan), speed)
+
+
+@app.command()
+@_uses_kafka
+def replay_readings(
+    *,
+    kafka: KafkaSettings,
+    log: Annotated[
+        Path, typer.Argument(help="What `nvidia-smi --query-gpu=timestamp,uuid,… --format=csv` printed.")
+    ],
+    zone: Annotated[
+        str,
+        typer.Option(help="Zone of the clock of the machine that wrote it, such as Europe/Berlin or UTC."),
+    ],
+    columns: Annotated[
+        str | None,
+        typer.Option(help="What was asked for (--query-gpu), if the log was written without a header."),
+    ] = None,
+    host: Annotated[str, typer.Option(callback=_fits, help="The machine that wrote it.")],
+    deployment: Annotated[str | None, typer.Option(callback=_fits, help="What its GPUs served.")] = None,
+    report: ReportFile = None,
+) -> None:
+    """Send the readings of a log of nvidia-smi, in the log's order.
+
+    A broken row is named and skipped. The same log sends the same events, which count once. UTF-8 and UTF-16
+    are read; gzip and zstd are unpacked.
+    """
+    from gpu_token_producers.sources.gpus.nvidia_smi_log import log_lines, log_readings
+    from gpu_token_producers.sources.labels import Labels
+
+    labels = Labels(host=host, deployment=deployment)
+    names = columns.split(",") if columns else None
+    readings = log_readings(log_lines(log), _zone(zone), labels, str(log), columns=names)
+    with Run(kafka, _new_report(log.name, ""), report) as sending:
+        sending.replay(readings, 0)
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (LookupError, ValueError, OSError) as error:
+        raise ProducerError(
+            f"--zone is {name!r}, which is no zone of the tz database: give one such as Europe/Berlin or UTC."
+        ) from error
+
+
+@app.command()
+@_uses_kafka
+def collect(
+    *,
+    kafka: KafkaSettings,
+    sources: Annotated[Path, typer.Argument(help="YAML file of the sources (docs/sources.md).")],
+    state_dir: Annotated[
+        Path,
+        typer.Option(envvar="COLLECT_STATE_DIR", help="Folder of what must survive a restart."),
+    ] = Path("/var/lib/gpu-token-producers"),
+    since: Annotated[
+        str | None,
+        typer.Option(help="How far back to read Prometheus servers at the first start, such as 30d."),
+    ] = None,
+    raw_retention_days: RawRetentionDays = None,
+) -> None:
+    """Read and receive what engines, GPU exporters, gateways and Prometheus tell, until stopped.
+
+    Each token and each reading counts once, whatever is killed meanwhile: how far each source was
+    read, and what Kafka does not have yet, stands in the state folder.
+    """
+    # FastAPI, pydantic and httpx take a second to load, which no other command needs.
+    from gpu_token_producers.sources.collect import collect as run_sources
+    from gpu_token_producers.sources.settings import load_sources
+
+    plan = load_sources(sources, since)
+    for source in plan.sources:
+        reach = getattr(source, "since", None)
+        if reach and raw_retention_days and reach > timedelta(days=raw_retention_days):
+            typer.echo(
+                f"{source.name}: since reaches back {reach.days} days, and events are kept for "
+                f"{raw_retention_days}: what is older becomes dead letters with the reason too_late.",
+                err=True,
+            )
+    heartbeat = HeartbeatWriter(heartbeat_path())
+    with Run(kafka, _new_report("collect", ""), None, [heartbeat], kept_in=state_dir) as sending:
+        run_sources(plan, sending, kafka, state_dir)
 
 
 @app.command()
@@ -274,5 +388,5 @@ def _one_sentence() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _new_report(run: str, model: str) -> Report:
+def _new_report(run: str, model: str | None) -> Report:
     return Report(run=run, model=model, started_at=datetime.now(UTC))

@@ -8,36 +8,46 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 from gpu_token_contracts import GpuMetric, TokenUsage, format_ts, to_us
 
+from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.gpus import GpuSeed
 from gpu_token_producers.ids import digest
-from gpu_token_producers.order import TimeOrder
 from gpu_token_producers.teams import team_of
 from gpu_token_producers.telemetry import gpu_metric
-from gpu_token_producers.trace import BrokenRow, TraceRow
+from gpu_token_producers.traces.order import TimeOrder
+from gpu_token_producers.traces.rows import BrokenRow, TraceRow
+from gpu_token_producers.traces.trace import Trace
 
 # A longer silence in the trace becomes a gap in the readings too, so that one absurd row does not
 # cause millions of readings.
 _MAX_IDLE_TICKS = 10_000
 _REPEAT_GAP = timedelta(seconds=1)
+# By this tag an event names the conversation that its request belongs to.
+SESSION_TAG = "session"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayPlan:
     """What to replay, and as whom."""
 
-    trace: Path
-    trace_id: str
-    model: str
+    trace: Trace
+    # None: each row's own, or the trace's name where rows have none.
+    model: str | None
     host: str
     gpus: Sequence[GpuSeed]
     metrics_interval_seconds: float
     teams: Sequence[str] = ()
     repeat: int = 1
+    # Events of earlier times are not stored. None: not known.
+    kept_from: datetime | None = None
+
+    @property
+    def one_model(self) -> str | None:
+        """The model of all events; None if each row has its own."""
+        return self.model if self.model is not None or self.trace.format.has_models else self.trace.name
 
     @property
     def longest_idle(self) -> timedelta:
@@ -46,7 +56,7 @@ class ReplayPlan:
 
 
 def estimated_latency_ms(prompt_tokens: int, completion_tokens: int) -> int:
-    """Latency in ms, which the trace does not have: 100 + prompt / 20 + 2 * completion.
+    """Latency in ms, for traces that do not have it: 100 + prompt / 20 + 2 * completion.
 
     A stand-in of the right order, and the same at every replay; it is no measurement.
     """
@@ -73,13 +83,19 @@ class Silence(NamedTuple):
 
 
 def replay_events(plan: ReplayPlan) -> Iterator[TokenUsage | GpuMetric | BrokenRow | Silence]:
-    """The events of the plan in event time. Broken rows and silences come first, and once."""
+    """The events of the plan in event time. Broken rows and silences come first, and once.
+
+    Raises ProducerError for a trace that begins before `kept_from`.
+    """
     order = TimeOrder(plan.trace)
     yield from order.find()
+    _require_kept(order.rows(), plan.kept_from)
     yield from _silences(order.rows(), plan.longest_idle)
     served_by = [(gpu.gpu_index, gpu.uuid) for gpu in plan.gpus]
-    usage_id = digest(plan.trace_id, plan.host, plan.model, served_by, *plan.teams)
-    metric_id = digest(plan.trace_id, plan.host, plan.gpus, plan.metrics_interval_seconds)
+    one_model, trace = plan.one_model, plan.trace
+    start = [] if trace.start is None else [{"start": to_us(trace.start)}]
+    usage_id = digest(trace.id, plan.host, one_model, served_by, *plan.teams, *start)
+    metric_id = digest(trace.id, plan.host, plan.gpus, plan.metrics_interval_seconds, *start)
     shift = timedelta()
     for repetition in range(plan.repeat):
         suffix = f"-{repetition}" if repetition else ""
@@ -95,23 +111,37 @@ def replay_events(plan: ReplayPlan) -> Iterator[TokenUsage | GpuMetric | BrokenR
             last = row.ts
             yield from telemetry.until(ts)
             gpu = plan.gpus[(row.row - 1) % len(plan.gpus)]
-            latency_ms = estimated_latency_ms(row.prompt_tokens, row.completion_tokens)
+            latency_ms = row.latency_ms
+            if latency_ms is None:
+                latency_ms = estimated_latency_ms(row.prompt_tokens, row.completion_tokens)
             telemetry.served(gpu, latency_ms)
             yield TokenUsage(
                 ts=ts,
                 event_id=f"{usage_id}{suffix}:{row.row}",
                 host=plan.host,
-                model=plan.model,
+                model=one_model or row.model or trace.name,
                 prompt_tokens=row.prompt_tokens,
                 completion_tokens=row.completion_tokens,
                 latency_ms=latency_ms,
                 gpu_index=gpu.gpu_index,
                 gpu_uuid=gpu.uuid,
                 team=team_of(plan.teams, row.row, len(plan.gpus)),
+                cached_prompt_tokens=row.cached_prompt_tokens,
+                workload=row.workload,
+                tags=None if row.session is None else {SESSION_TAG: row.session},
             )
         yield from telemetry.closing()
         if first is not None and last is not None:
             shift += last - first + _REPEAT_GAP
+
+
+def _require_kept(rows: Iterator[TraceRow], kept_from: datetime | None) -> None:
+    first = next(rows, None)
+    if first is not None and kept_from is not None and first.ts < kept_from:
+        raise ProducerError(
+            f"The trace begins at {format_ts(first.ts)}, and the store keeps events only from "
+            f"{format_ts(kept_from)} on: set retention.raw_days in fleet.yml higher, or replay a newer trace."
+        )
 
 
 def _silences(rows: Iterator[TraceRow], longest_idle: timedelta) -> Iterator[Silence]:
@@ -128,7 +158,7 @@ class _Telemetry:
         self._prefix = prefix
         self._interval = timedelta(seconds=plan.metrics_interval_seconds)
         self._next: datetime | None = None
-        self._busy_ms = dict.fromkeys((gpu.uuid for gpu in plan.gpus), 0)
+        self._busy_ms: dict[str, float] = dict.fromkeys((gpu.uuid for gpu in plan.gpus), 0)
 
     def until(self, moment: datetime) -> Iterator[GpuMetric]:
         """The readings due up to and including a moment."""
@@ -148,7 +178,7 @@ class _Telemetry:
         if self._next is not None:
             yield from self._readings(self._next)
 
-    def served(self, gpu: GpuSeed, latency_ms: int) -> None:
+    def served(self, gpu: GpuSeed, latency_ms: float) -> None:
         """Add a request's time to its GPU."""
         self._busy_ms[gpu.uuid] += latency_ms
 

@@ -9,7 +9,7 @@ from gpu_token_producers.counts import TopicCount
 from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.files import write_atomically
 from gpu_token_producers.replay import Silence
-from gpu_token_producers.trace import BrokenRow
+from gpu_token_producers.traces.rows import BrokenRow
 
 # A file in which every row is broken, or far from the next, must not make an endless report.
 _MAX_LISTED_ROWS = 1_000
@@ -40,7 +40,8 @@ class Report(msgspec.Struct, kw_only=True):
     """
 
     run: str
-    model: str
+    # None: each row of the trace has its own.
+    model: str | None
     sent: int = 0
     delivered: int = 0
     failed: int = 0

@@ -17,7 +17,7 @@ from gpu_token_producers.replay import Silence
 from gpu_token_producers.report import Report
 from gpu_token_producers.sender import Sender
 from gpu_token_producers.stop import StopRequest
-from gpu_token_producers.trace import BrokenRow
+from gpu_token_producers.traces.rows import BrokenRow
 
 # A pair this late was delayed by a full buffer. Catching up would send too many events at once.
 _MAX_LAG_SECONDS = 1.0
@@ -57,8 +57,12 @@ class Run:
         report: Report,
         report_path: Path | None,
         observers: Iterable[Observer] = (),
+        *,
+        kept_in: Path | None = None,
     ) -> None:
+        """`kept_in` is where undelivered events outlive the run; then they are no failure."""
         self._kafka = kafka
+        self._kept_in = kept_in
         self._report = report
         self._report_path = report_path
         if report_path is not None:
@@ -92,7 +96,16 @@ class Run:
         finally:
             self._finish(unflushed)
         failed = self._report.failed + self._report.gpu_metrics_failed
-        if error_type is None and (failed or unflushed):
+        if self._kept_in is not None:
+            if unflushed:
+                print(
+                    f"{unflushed} events had no delivery report at the stop: what {self._kept_in} keeps of "
+                    "them is sent again at the next start, and who sent the others was not told that they "
+                    "arrived.",
+                    file=sys.stderr,
+                    flush=True,
+                )
+        elif error_type is None and (failed or unflushed):
             raise ProducerError(
                 f"Of {self.sender.totals().sent} events {failed} failed and "
                 f"{unflushed} had no delivery report at the end. {self.sender.cause}".rstrip()
@@ -118,8 +131,8 @@ class Run:
                 self.sender.pause_until(start + (event.ts - first).total_seconds() / speed)
             if self.stop.requested or not self._send(event):
                 return
-        if self.sender.count(self._kafka.topic_token).sent == 0:
-            raise ProducerError("The trace has no row that can be sent.")
+        if self.sender.totals().sent == 0:
+            raise ProducerError("The file has no row that can be sent.")
 
     def generate(
         self,
@@ -184,7 +197,7 @@ class Run:
             for row in report.skipped_rows[:_SHOWN_ROWS]:
                 print(f"Line {row.line} was skipped: {row.reason}", file=sys.stderr)
             print(
-                f"Warning: {report.skipped} rows of the trace were skipped; all others were read.",
+                f"Warning: {report.skipped} rows of the file were skipped; all others were read.",
                 file=sys.stderr,
                 flush=True,
             )

@@ -129,6 +129,29 @@ class Sender:
             self._poll(0)
         return True
 
+    def offer(self, topic: str, key: bytes, value: bytes, on_delivery: Callable[[str | None], None]) -> bool:
+        """Put one event into the buffer; False if there is no room. One thread at a time may do so.
+
+        `on_delivery` gets the error, or None, in the thread that pauses. Raises KafkaException where Kafka's
+        client refuses the event.
+        """
+        count = self._reports.get(topic) or self._register(topic)
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            count(error, message)
+            on_delivery(error.str() if error else None)
+
+        # Before the report can come, so that there are never more reports than events.
+        self._counts[topic].sent += 1
+        try:
+            self._producer.produce(topic, value, key, on_delivery=report)
+        except BaseException as error:
+            self._counts[topic].sent -= 1
+            if isinstance(error, BufferError):
+                return False
+            raise
+        return True
+
     def pause(self, seconds: float) -> None:
         """Wait and handle delivery reports, until the time is over or a stop is requested."""
         self.pause_until(time.monotonic() + seconds)
@@ -144,7 +167,7 @@ class Sender:
     def drain(self, finish_seconds: float, stop_seconds: float) -> int:
         """Wait until all events are reported, less long after a stop. Returns how many are left."""
         begun = time.monotonic()
-        stopping_since = begun if self._stop.requested else None
+        stopping_since = (self._stop.since or begun) if self._stop.requested else None
         while self._serve(self._producer.flush, _SLICE_SECONDS) > 0:
             self._tick()
             now = time.monotonic()
@@ -156,6 +179,11 @@ class Sender:
                 break
         self._notify()
         return self.totals().outstanding
+
+    @property
+    def fatal(self) -> bool:
+        """Whether Kafka has refused this producer for good: only a new one can send."""
+        return self._fatal is not None
 
     @property
     def cause(self) -> str:
@@ -170,7 +198,8 @@ class Sender:
 
     def totals(self) -> Totals:
         """The counts over all topics so far."""
-        counts = self._counts.values()
+        # A copy: another thread may offer the first event of a topic.
+        counts = list(self._counts.values())
         return Totals(
             sent=sum(count.sent for count in counts),
             delivered=sum(count.delivered for count in counts),

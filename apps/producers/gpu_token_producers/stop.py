@@ -1,6 +1,7 @@
 """Orderly stop on SIGTERM and SIGINT."""
 
 import signal
+import time
 from types import FrameType
 
 
@@ -9,6 +10,8 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
+        # When, by time.monotonic().
+        self.since: float | None = None
 
     def listen(self) -> None:
         """Take over SIGTERM and SIGINT."""
@@ -17,3 +20,4 @@ class StopRequest:
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True
+        self.since = self.since or time.monotonic()

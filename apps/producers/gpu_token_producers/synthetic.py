@@ -4,7 +4,7 @@ import random
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from gpu_token_producers.trace import HEADER
+from gpu_token_producers.traces.azure import HEADER
 
 _FIRST = datetime(2023, 11, 16, 18, 17, 3, 979960)
 # The public trace: 8,819 requests in 3,436 seconds, 2,048 prompt and 28 completion tokens on average.

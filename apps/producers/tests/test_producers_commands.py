@@ -1,17 +1,21 @@
 """The commands as users run them: exit status, one sentence, report, and what Kafka then holds."""
 
+import gzip
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+import zstandard
 from gpu_token_contracts import decode_gpu_metric, decode_token_usage
 from producers_kafka import MockKafka, mock_kafka
 
@@ -184,6 +188,114 @@ def test_a_replay_sends_the_trace_to_the_last_token(
     assert {usage.model for usage in usages} == {"azure-llm-2023-code-excerpt"}
 
 
+# Sent, skipped, prompt, cached and completion tokens, models, the first and the last time.
+WRITTEN: dict[str, tuple[Any, ...]] = {
+    "azure-llm-2024-written.csv": (
+        (4, 0, 7013, 0, 28),
+        {"trace"},
+        ("2024-05-10T00:00:00.009930Z", "2024-05-10T00:00:01.000001Z"),
+    ),
+    "azure-lmm-2025-written.csv": (
+        (3, 0, 5012, 0, 199),
+        {"trace"},
+        ("2024-10-15T12:00:00.100000Z", "2024-10-15T12:00:02Z"),
+    ),
+    "burstgpt-1-written.csv": (
+        (3, 1, 1710, 0, 250),
+        {"ChatGPT", "GPT-4"},
+        ("2024-01-01T00:00:05Z", "2024-01-01T00:02:00Z"),
+    ),
+    "burstgpt-3-written.csv": (
+        (4, 0, 1140, 0, 247),
+        {"ChatGPT", "GPT-4"},
+        ("2024-08-13T00:01:50Z", "2024-08-13T00:01:53Z"),
+    ),
+    "mooncake-written.jsonl": (
+        (5, 0, 4900, 2636, 1103),
+        {"trace"},
+        ("2024-01-01T00:00:00Z", "2024-01-01T00:00:05.999000Z"),
+    ),
+    "copilot-2026-written.jsonl": (
+        (3, 1, 46000, 24064, 200),
+        {"Model A", "Model B"},
+        ("2026-06-01T09:00:00.123456Z", "2026-06-01T09:00:10Z"),
+    ),
+}
+
+
+@pytest.mark.parametrize("packer", [None, "gz", "zst"])
+@pytest.mark.parametrize("name", WRITTEN)
+def test_each_public_trace_is_replayed(
+    command: Command,
+    kafka: MockKafka,
+    topics: tuple[str, str],
+    name: str,
+    packer: str | None,
+    tmp_path: Path,
+) -> None:
+    (sent, skipped, prompt, cached, completion), models, times = WRITTEN[name]
+    content = (EXCERPT.parent / name).read_bytes()
+    pack = {None: bytes, "gz": gzip.compress, "zst": zstandard.compress}[packer]
+    trace, report = tmp_path / ".".join(filter(None, ["trace.csv", packer])), tmp_path / "report.json"
+    trace.write_bytes(pack(content))
+    status, said = finish(command("replay", str(trace), "--speed", "0", "--report", str(report)))
+    assert status == 0, said
+    counts = read_report(report)
+    assert (counts["run"], counts["model"]) == ("trace", None if len(models) > 1 else "trace")
+    assert (counts["delivered"], counts["skipped"]) == (sent, skipped)
+    assert (counts["prompt_tokens"], counts["completion_tokens"]) == (prompt, completion)
+    assert (counts["first_ts"], counts["last_ts"]) == times
+    usages = [decode_token_usage(message.value()) for message in kafka.read(topics[1])]
+    assert len({usage.event_id for usage in usages}) == sent
+    assert sum(usage.prompt_tokens for usage in usages) == prompt
+    assert sum(usage.cached_prompt_tokens or 0 for usage in usages) == cached
+    assert {usage.model for usage in usages} == models
+
+
+def test_a_start_moves_a_trace_that_counts_from_0(command: Command, tmp_path: Path) -> None:
+    trace, report = EXCERPT.with_name("burstgpt-1-written.csv"), tmp_path / "report.json"
+    options = ["--speed", "0", "--report", str(report), "--start", "2026-03-01T00:00:00Z", "--model", "chat"]
+    assert finish(command("replay", str(trace), *options))[0] == 0
+    counts = read_report(report)
+    assert (counts["model"], counts["first_ts"]) == ("chat", "2026-03-01T00:00:05Z")
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "said"),
+    [
+        (
+            "burstgpt-1-written.csv",
+            "noon",
+            "--start is 'noon', not a date and time. Give one such as 2026-03-01T",
+        ),
+        ("burstgpt-1-written.csv", "2026-03-01T00:00:00+01:00", "which is not in UTC. Give one such as"),
+        (
+            "azure-llm-2024-written.csv",
+            "2026-03-01T00:00:00Z",
+            "azure-llm-2024-written.csv has times of its own",
+        ),
+    ],
+)
+def test_a_start_that_cannot_be_is_refused(command: Command, name: str, start: str, said: str) -> None:
+    status, printed = finish(command("replay", str(EXCERPT.with_name(name)), "--start", start))
+    assert status != 0
+    assert said in printed
+    assert "Traceback" not in printed
+
+
+def test_a_packed_trace_that_breaks_off_sends_nothing(
+    command: Command, kafka: MockKafka, topics: tuple[str, str], tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace.csv.zst"
+    trace.write_bytes(zstandard.compress(EXCERPT.read_bytes())[:-1])
+    status, said = finish(command("replay", str(trace), "--speed", "0"))
+    assert status == 1
+    assert said == (
+        f"Trace {trace} is damaged: the file ends within a zstd frame. Fetch or compress it again.\n"
+    )
+    assert kafka.read(topics[0]) == kafka.read(topics[1]) == []
+
+
 def test_a_gpus_events_share_a_partition_in_event_time(
     command: Command, kafka: MockKafka, topics: tuple[str, str]
 ) -> None:
@@ -207,7 +319,7 @@ def test_a_broken_row_is_named_and_the_others_are_sent(command: Command, tmp_pat
     status, said = finish(command("replay", str(trace), "--speed", "0", "--report", str(report)))
     assert status == 0
     assert "Line 8 was skipped: ContextTokens is 'many'" in said
-    assert "Warning: 1 rows of the trace were skipped" in said
+    assert "Warning: 1 rows of the file were skipped" in said
     counts = read_report(report)
     assert counts["delivered"] == 199
     assert [row["line"] for row in counts["skipped_rows"]] == [8]
@@ -290,6 +402,30 @@ def test_what_cannot_be_replayed_is_refused(
     assert "Traceback" not in printed
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("trace.tar", "is a tar archive: unpack it"),
+        ("trace.tgz", "is a tar archive: unpack it"),
+        ("utf-16.csv", "its first line is UTF-16, which must be saved as UTF-8"),
+        ("binary", "is no trace"),
+    ],
+)
+def test_a_refused_file_prints_no_control_characters(
+    command: Command, tmp_path: Path, name: str, said: str
+) -> None:
+    trace = tmp_path / name
+    if ".t" in name:
+        with tarfile.open(trace, "w:gz" if name.endswith("z") else "w") as archive:
+            archive.add(EXCERPT, arcname="trace.csv")
+    else:
+        trace.write_bytes(EXCERPT.read_text().encode("utf-16") if "utf" in name else bytes(range(256)) * 9)
+    status, printed = finish(command("replay", str(trace), "--speed", "0"))
+    assert status == 1
+    assert said in printed
+    assert printed.rstrip("\n").isprintable()
+
+
 def test_a_report_that_cannot_be_written_is_refused_before_anything_is_sent(
     command: Command, kafka: MockKafka, topics: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -353,3 +489,26 @@ def test_a_synthetic_trace_is_replayed_with_the_totals_it_states(command: Comman
         "prompt_tokens": counts["prompt_tokens"],
         "completion_tokens": counts["completion_tokens"],
     }
+
+
+def test_a_log_of_nvidia_smi_is_sent_with_its_zone(
+    command: Command, kafka: MockKafka, topics: tuple[str, str]
+) -> None:
+    log = EXCERPT.parent / "gpus" / "smi-log.csv"
+    sent = command("replay-readings", str(log), "--zone", "Europe/Berlin", "--host", "gpu-a")
+    said = sent.communicate(timeout=60)[1]
+    assert sent.returncode == 0, said
+    readings = [decode_gpu_metric(message.value()) for message in kafka.read(topics[0])]
+    assert readings
+    assert {reading.host for reading in readings} == {"gpu-a"}
+    first = log.read_text().splitlines()[1]
+    assert first.startswith(
+        readings[0].ts.astimezone(ZoneInfo("Europe/Berlin")).strftime("%Y/%m/%d %H:%M:%S")
+    )
+
+
+def test_a_log_needs_a_zone_that_there_is(command: Command) -> None:
+    log = EXCERPT.parent / "gpus" / "smi-log.csv"
+    refused = command("replay-readings", str(log), "--zone", "Mars", "--host", "gpu-a")
+    assert "--zone is 'Mars'" in refused.communicate(timeout=60)[1]
+    assert refused.returncode == 1

@@ -10,12 +10,20 @@ from typing import Any
 
 import msgspec
 import pytest
-from gpu_token_contracts import GpuMetric, TokenUsage, decode_gpu_metric, decode_token_usage, encode
+from gpu_token_contracts import (
+    GpuMetric,
+    TokenUsage,
+    decode_gpu_metric,
+    decode_token_usage,
+    encode,
+    format_ts,
+)
 from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.generator import pairs
 from gpu_token_producers.gpus import BUILT_IN_SEED, load_gpus
 from gpu_token_producers.replay import ReplayPlan, Silence, estimated_latency_ms, replay_events
-from gpu_token_producers.trace import BrokenRow, trace_id
+from gpu_token_producers.traces.rows import BrokenRow
+from gpu_token_producers.traces.trace import open_trace
 
 EXCERPT = Path(__file__).parent / "data" / "azure-llm-2023-code-excerpt.csv"
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -23,8 +31,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 def planned(trace: Path = EXCERPT, *, interval: float = 5, repeat: int = 1) -> ReplayPlan:
     return ReplayPlan(
-        trace=trace,
-        trace_id=trace_id(trace),
+        trace=open_trace(trace),
         model="code",
         host="gpu-host-1",
         gpus=load_gpus(BUILT_IN_SEED),
@@ -43,6 +50,19 @@ def usages(of: list[object]) -> list[TokenUsage]:
 
 def metrics(of: list[object]) -> list[GpuMetric]:
     return [event for event in of if isinstance(event, GpuMetric)]
+
+
+def test_a_trace_that_is_older_than_what_the_store_keeps_is_refused_before_anything_is_sent() -> None:
+    first = usages(events())[0].ts
+    kept = replace(planned(), kept_from=first)
+    assert usages(list(replay_events(kept)))[0].ts == first
+    late = replace(planned(), kept_from=first + timedelta(microseconds=1))
+    with pytest.raises(ProducerError) as caught:
+        next(replay_events(late))
+    assert str(caught.value).startswith(
+        f"The trace begins at {format_ts(first)}, and the store keeps events only"
+    )
+    assert "retention.raw_days" in str(caught.value)
 
 
 def write_trace(tmp_path: Path, *lines: str) -> Path:
@@ -226,6 +246,16 @@ def test_ids_differ_where_events_do() -> None:
                 assert known.setdefault(event.event_id, encode(event)) == encode(event)
     # What a change does not change is the same event: the usage, where only prices or the interval differ.
     assert sum(id_.count(":") == 1 for id_ in known if id_) == 7 * 200
+
+
+def test_ids_of_the_trace_of_2023_stay() -> None:
+    """What an earlier version has stored must not count twice: the events' bytes as they have always been."""
+    plan = replace(planned(repeat=2), model=None, host="h", teams=("a", "b"))
+    content = hashlib.sha256()
+    for event in replay_events(plan):
+        assert isinstance(event, TokenUsage | GpuMetric)
+        content.update(encode(event))
+    assert content.hexdigest() == "f189ca7cd49e6aff497bfbc02565f5ec718836e71b7d96b77b24cddddd46fffc"
 
 
 def test_a_broken_row_is_reported_once_and_leaves_the_others_their_ids(tmp_path: Path) -> None:

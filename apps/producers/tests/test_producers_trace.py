@@ -8,7 +8,9 @@ import pytest
 from gpu_token_contracts import bounds
 from gpu_token_producers.errors import ProducerError
 from gpu_token_producers.synthetic import synthetic_trace
-from gpu_token_producers.trace import MAX_REQUEST_TOKENS, BrokenRow, TraceRow, parse_row, read_trace, trace_id
+from gpu_token_producers.traces.azure import parse_row
+from gpu_token_producers.traces.rows import MAX_REQUEST_TOKENS, BrokenRow, TraceRow
+from gpu_token_producers.traces.trace import open_trace
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,7 +54,7 @@ def traces_at_hand() -> list[Path]:
 def rows(content: bytes, tmp_path: Path) -> list[TraceRow | BrokenRow]:
     trace = tmp_path / "trace.csv"
     trace.write_bytes(content)
-    return list(read_trace(trace))
+    return list(open_trace(trace).rows())
 
 
 def sound(row: TraceRow | BrokenRow) -> TraceRow:
@@ -62,7 +64,7 @@ def sound(row: TraceRow | BrokenRow) -> TraceRow:
 
 @pytest.mark.parametrize("path", traces_at_hand(), ids=lambda path: path.name)
 def test_a_real_trace_has_its_known_totals(path: Path) -> None:
-    read = [sound(row) for row in read_trace(path)]
+    read = [sound(row) for row in open_trace(path).rows()]
     assert (
         len(read),
         sum(row.prompt_tokens for row in read),
@@ -137,20 +139,20 @@ def test_a_file_without_the_header_is_no_trace(content: bytes, tmp_path: Path) -
     trace = tmp_path / "trace.csv"
     trace.write_bytes(content)
     with pytest.raises(ProducerError, match="is no trace"):
-        trace_id(trace)
+        open_trace(trace)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ProducerError, match=r"missing\.csv cannot be read: No such file"):
-        trace_id(tmp_path / "missing.csv")
+        open_trace(tmp_path / "missing.csv")
 
 
 def test_the_id_follows_the_content_alone(tmp_path: Path) -> None:
     copy = tmp_path / "other-name.csv"
     copy.write_bytes(EXCERPT.read_bytes())
-    assert trace_id(copy) == trace_id(EXCERPT)
+    assert open_trace(copy).id == open_trace(EXCERPT).id
     copy.write_bytes(EXCERPT.read_bytes() + b"\r\n")
-    assert trace_id(copy) != trace_id(EXCERPT)
+    assert open_trace(copy).id != open_trace(EXCERPT).id
 
 
 MOMENT = st.datetimes(

@@ -4,9 +4,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from gpu_token_producers import order
-from gpu_token_producers.order import TimeOrder
-from gpu_token_producers.trace import BrokenRow, TraceRow, read_trace
+from gpu_token_producers.traces import order
+from gpu_token_producers.traces.order import TimeOrder
+from gpu_token_producers.traces.rows import BrokenRow, TraceRow
+from gpu_token_producers.traces.trace import Trace, open_trace
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,13 +16,13 @@ START = datetime(2023, 11, 16, 18)
 LINE = st.integers(0, 9) | st.sampled_from(["broken", ""])
 
 
-def write(path: Path, lines: list[int | str], end: str = "\n") -> Path:
+def write(path: Path, lines: list[int | str], end: str = "\n") -> Trace:
     texts = [
         f"{START + timedelta(seconds=line)},{at},1" if isinstance(line, int) else line
         for at, line in enumerate(lines)
     ]
     path.write_text(end.join(["TIMESTAMP,ContextTokens,GeneratedTokens", *texts]), newline="")
-    return path
+    return open_trace(path)
 
 
 @pytest.mark.parametrize("run_rows", [1, 2, 100_000])
@@ -30,7 +31,7 @@ def test_the_order_is_that_of_a_stable_sort(
     tmp_path_factory: pytest.TempPathFactory, run_rows: int, lines: list[int | str], end: str
 ) -> None:
     trace = write(tmp_path_factory.mktemp("order") / "trace.csv", lines, end)
-    read = list(read_trace(trace))
+    read = list(trace.rows())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(order, "_RUN_ROWS", run_rows)
         by_time = TimeOrder(trace)

@@ -1,0 +1,1 @@
+"""Finds on a GPU machine what `collect` can read there."""

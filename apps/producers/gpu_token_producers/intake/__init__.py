@@ -1,0 +1,1 @@
+"""What gateways and applications send by HTTP, as token usage."""

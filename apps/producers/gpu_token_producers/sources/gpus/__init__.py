@@ -1,0 +1,1 @@
+"""Readings of GPUs from what already watches them."""

@@ -1,0 +1,1 @@
+"""Public traces of requests, for `replay`. docs/traces.md says what each becomes."""
