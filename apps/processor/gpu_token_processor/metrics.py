@@ -3,17 +3,32 @@
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gpu_token_processor.disks import Disk
+
 _DELAY_BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
 _BATCH_BUCKETS_EVENTS = (1, 10, 50, 100, 250, 500, 1_000, 2_000, 5_000, 10_000)
 _HTTP_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5)
+_HOUR_BUCKETS_SECONDS = (0.01, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1_800)
 
 # What Kafka says of a partition: topic, partition, events not stored yet.
 Lags = Iterable[tuple[str, int, int]]
+
+
+class BudgetReading(NamedTuple):
+    """One budget in the running month."""
+
+    budget: str
+    limit_usd: float
+    spent_usd: float
+    spent_ratio: float
+    # None: there is none yet.
+    forecast_usd: float | None
 
 
 class Metrics:
@@ -73,6 +88,58 @@ class Metrics:
             buckets=_HTTP_BUCKETS_SECONDS,
             registry=registry,
         )
+        self.dirty_hours = Gauge(
+            "gpu_token_rollup_dirty_hours",
+            "Clock hours to be counted again, by all processors.",
+            registry=registry,
+        )
+        self.oldest_dirty = Gauge(
+            "gpu_token_rollup_oldest_dirty_seconds",
+            "How long the oldest of them has been waiting.",
+            registry=registry,
+        )
+        self.rollup_hours = Counter(
+            "gpu_token_rollup_hours", "Clock hours that this processor has counted.", registry=registry
+        )
+        self.rollup_days = Counter(
+            "gpu_token_rollup_days", "Days that this processor has shared.", registry=registry
+        )
+        self.rollup_seconds = Histogram(
+            "gpu_token_rollup_hour_seconds",
+            "Time to count one hour.",
+            buckets=_HOUR_BUCKETS_SECONDS,
+            registry=registry,
+        )
+        self.rollup_failures = Counter(
+            "gpu_token_rollup_failures",
+            "Attempts to count an hour that failed; each is made again.",
+            registry=registry,
+        )
+        self.cost_usd = Counter(
+            "gpu_token_cost_usd",
+            "What models have cost in hours that ended since the start, in USD; idle time is not in it.",
+            ["model"],
+            registry=registry,
+        )
+        self.tokens = Counter(
+            "gpu_token_tokens",
+            "Tokens of hours that ended since the start.",
+            ["model", "class"],
+            registry=registry,
+        )
+        self.budget_alerts = Counter(
+            "gpu_token_budget_alerts", "Crossed thresholds that the webhook has taken.", registry=registry
+        )
+        self.budget_alert_failures = Counter(
+            "gpu_token_budget_alert_failures",
+            "Attempts to tell the webhook that failed; each is made again.",
+            registry=registry,
+        )
+        self.budget_look_failures = Counter(
+            "gpu_token_budget_look_failures",
+            "Looks at the budgets that failed; the next comes within a minute.",
+            registry=registry,
+        )
         self.store_delay = BulkHistogram(
             "gpu_token_event_to_store_delay_seconds",
             "From the event's Kafka timestamp to MongoDB's acknowledgement.",
@@ -80,9 +147,17 @@ class Metrics:
         )
         registry.register(self.store_delay)
 
+    def report_disks(self, disks: Callable[[], Iterable[Disk]]) -> None:
+        """Call `disks` at each scrape."""
+        self.registry.register(_DiskCollector(disks))
+
     def report_lag(self, lags: Callable[[], Lags]) -> None:
         """Call `lags` at each scrape."""
         self.registry.register(_LagCollector(lags))
+
+    def report_budgets(self, budgets: Callable[[], Iterable[BudgetReading]]) -> None:
+        """Call `budgets` at each scrape."""
+        self.registry.register(_BudgetCollector(budgets))
 
 
 class BulkHistogram(Collector):
@@ -126,4 +201,38 @@ class _LagCollector(Collector):
         )
         for topic, partition, events in self._lags():
             family.add_metric([topic, str(partition)], events)
+        yield family
+
+
+class _BudgetCollector(Collector):
+    _FAMILIES = (
+        ("limit_usd", "What the budget allows for the running month, in USD."),
+        ("spent_usd", "What of it is spent, in USD."),
+        ("spent_ratio", "The same as a part of the budget."),
+        ("forecast_usd", "What will be spent at the end of the month, in USD."),
+    )
+
+    def __init__(self, budgets: Callable[[], Iterable[BudgetReading]]) -> None:
+        self._budgets = budgets
+
+    def collect(self) -> Iterable[Metric]:
+        readings = list(self._budgets())
+        for field, documentation in self._FAMILIES:
+            family = GaugeMetricFamily(f"gpu_token_budget_{field}", documentation, labels=["budget"])
+            for reading in readings:
+                if (value := getattr(reading, field)) is not None:
+                    family.add_metric([reading.budget], value)
+            yield family
+
+
+class _DiskCollector(Collector):
+    def __init__(self, disks: Callable[[], Iterable[Disk]]) -> None:
+        self._disks = disks
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "gpu_token_disk_used_ratio", "How full the disks of Kafka and MongoDB are.", labels=["disk"]
+        )
+        for disk in self._disks():
+            family.add_metric([disk.name], disk.used_share)
         yield family

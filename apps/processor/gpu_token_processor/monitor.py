@@ -55,8 +55,9 @@ class Probe:
 class Monitor:
     """Runs each probe in a thread of its own, so that none waits for another."""
 
-    def __init__(self, *probes: Probe) -> None:
+    def __init__(self, *probes: Probe, interval_seconds: float = _INTERVAL_SECONDS) -> None:
         self.probes = probes
+        self._interval_seconds = interval_seconds
         self._stop = threading.Event()
 
     def start(self) -> None:
@@ -72,4 +73,4 @@ class Monitor:
     def _ask_again_and_again(self, probe: Probe) -> None:
         while not self._stop.is_set():
             probe.run()
-            self._stop.wait(_INTERVAL_SECONDS)
+            self._stop.wait(self._interval_seconds)

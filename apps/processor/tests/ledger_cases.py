@@ -298,6 +298,7 @@ class Maker:
             **some(rng, 0.3, cached_prompt_tokens=rng.randint(0, prompt)),
             **some(rng, 0.2, reasoning_tokens=rng.randint(0, completion)),
             **some(rng, 0.2, requests=rng.choice((0, 1, 5))),
+            **some(rng, 0.1, counter_resets=rng.choice((0, 1, 3))),
             **some(
                 rng,
                 0.3,

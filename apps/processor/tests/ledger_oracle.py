@@ -11,6 +11,7 @@ asks every GPU for its last reading. Where the rules leave a choice, these are t
 - `interval_seconds` is rounded to microseconds; an event whose interval rounds to 0 lies at its `ts`.
 - Rules 3 and 4 go on to the next rule if no deployment lists the endpoint or model; rules 1 and 2 never do.
 - Roles are looked at once units without covered time are dropped.
+- Counter resets are spread over an interval as requests are, and counted whoever measured.
 - Requests and prefill time go where prompt tokens go, reasoning and decode time where completion tokens go.
 - "Has tokens" is asked of the amounts in the cell, not of the whole event.
 - A gateway reports cached tokens if one of its events has the field, be it 0.
@@ -450,6 +451,7 @@ def whole_amounts(event: Event) -> Amounts:
         "requests": 1 if requests is None else requests,
         "prefill_us": scaled(event.get("prefill_seconds") or 0, 10**6),
         "decode_us": scaled(event.get("decode_seconds") or 0, 10**6),
+        "counter_resets": event.get("counter_resets") or 0,
     }
 
 
@@ -789,6 +791,11 @@ def oracle(
             "gap_seconds": seconds(gaps_us(gpus, start_us, end_us, gap_us)),
             "unreported_seconds": seconds(unreported_us),
             **{f"{name}_tokens": count for name, count in counts.items()},
+            "counter_resets": sum(
+                amounts["counter_resets"]
+                for event in usages
+                for amounts in by_cell(event, start_us, end_us).values()
+            ),
         },
     }
 

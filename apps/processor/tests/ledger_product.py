@@ -21,7 +21,7 @@ from ledger_cases import Case, Maker
 from ledger_oracle import oracle
 
 # LEDGER_CASES: how many cases both sides are asked.
-CASES = int(os.environ.get("LEDGER_CASES", "20000"))
+CASES = int(os.environ.get("LEDGER_CASES", "5000"))
 PARTS = 8
 
 

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -81,6 +81,7 @@ class FakeStore:
     def __init__(self) -> None:
         self.collections: dict[str, dict[str, Document]] = {}
         self.latest: dict[str, Document] = {}
+        self.marked: set[int] = set()
         # Raised by the next calls, one each, before or after the call has had its effect.
         self.failures_before: list[Exception] = []
         self.failures_after: list[Exception] = []
@@ -135,6 +136,12 @@ class FakeStore:
             known = self.latest.get(document["gpu_id"])
             if known is None or reading_order(known) < reading_order(document):
                 self.latest[document["gpu_id"]] = document
+
+    def mark_hours(self, hours: Collection[int]) -> None:
+        """See EventStore."""
+        self._before()
+        self.marked.update(hours)
+        self._after()
 
     def _before(self) -> None:
         self.gate.wait()
@@ -237,6 +244,14 @@ class FakeReads:
         for note in self._all("dead_letters"):
             notes.setdefault((note["topic"], note["reason"]), []).append(note["ts"])
         return sorted(DeadLetterCount(*key, len(times), max(times)) for key, times in notes.items())
+
+    def state(self) -> Hashable:
+        """See Reads."""
+        return self._store.calls, self.declared.version
+
+    def statistics(self) -> Document:
+        """See Reads."""
+        return {}
 
     def connect(self) -> None:
         self.ping()

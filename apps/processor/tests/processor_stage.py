@@ -1,17 +1,26 @@
 """The API over a store in memory, and events that come to it through the data path."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from closing_cases import MemoryClosings
 from fastapi.testclient import TestClient
 from gpu_token_processor.api.answers import Answers
 from gpu_token_processor.api.app import Parts, create_app
+from gpu_token_processor.api.budgets import budgets_answer
+from gpu_token_processor.api.events import Changes
+from gpu_token_processor.api.limits import Rates
 from gpu_token_processor.api.models import ConsumerHealth, FullHealthAnswer, HealthAnswer
+from gpu_token_processor.budgets.budgets import Budgets
+from gpu_token_processor.exports.days import Ledgers
+from gpu_token_processor.exports.exports import Exports
 from gpu_token_processor.ledger.catalog_file import parse_catalog
+from gpu_token_processor.ledger.exact import US_PER_SECOND, exact
 from gpu_token_processor.metrics import Metrics
 from gpu_token_processor.pipeline.dead_letters import dead_letter
 from gpu_token_processor.pipeline.decoding import Decoder
 from gpu_token_processor.pipeline.storing import store_writes
+from gpu_token_processor.rollups.view import NO_ROLLUPS
 from processor_fakes import NOW, TOPIC_METRIC, TOPICS, FakeReads, FakeSink, FakeStore, metric, record, usage
 
 CATALOG = parse_catalog(
@@ -34,17 +43,31 @@ class Stage:
         self.now = NOW + timedelta(days=365)
         self._offset = 0
         self.answers = Answers(self.reads, 30, 30, 0.85, price_per_kwh_usd=0.2, now=lambda: self.now)
+        self.closings = MemoryClosings()
+        self.exports = Exports(
+            self.reads, NO_ROLLUPS, 30 * US_PER_SECOND, exact(0.85), self.closings, now=lambda: self.now
+        )
+        self.changes = Changes(self.reads.state, look_seconds=0.05)
+        self.crossed_at: dict[str, datetime] = {}
+        self.budgets = Budgets(
+            lambda: Ledgers(self.reads, NO_ROLLUPS, 30 * US_PER_SECOND, exact(0.85)),
+            lambda: range(0),
+        )
         parts = Parts(
             self.answers,
+            self.exports,
+            self.changes,
+            lambda: budgets_answer(self.budgets, lambda _: self.crossed_at, self.now),
             Metrics(),
             self._health,
             self._health,
             self._full_health,
             token,
-            requests_per_second,
+            Rates(may_ask=requests_per_second, strangers=requests_per_second),
             catalog=lambda: self.reads.catalog(),
         )
-        self.client = TestClient(create_app(parts), raise_server_exceptions=False)
+        self.app = create_app(parts)
+        self.client = TestClient(self.app, raise_server_exceptions=False)
 
     def _health(self) -> HealthAnswer:
         return HealthAnswer(status="unhealthy" if self.reasons else "ok", reasons=self.reasons)
@@ -53,6 +76,8 @@ class Stage:
         return FullHealthAnswer(
             **self._health().model_dump(),
             version="0",
+            warnings=[],
+            disks=[],
             consumer=ConsumerHealth(
                 phase="running", seconds_since_poll=0.1, assigned_partitions=6, lag_events=0, paused=False
             ),

@@ -14,6 +14,7 @@ import pytest
 from gpu_token_contracts import GpuMetric, TokenUsage, encode
 from gpu_token_producers.gpus import BUILT_IN_SEED, load_gpus
 from gpu_token_producers.replay import ReplayPlan, replay_events
+from gpu_token_producers.traces.trace import open_trace
 from processor_fakes import TOPIC_METRIC, TOPIC_TOKEN
 from processor_kafka import MockKafka
 from processor_mongo import database
@@ -49,8 +50,7 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Trace:
     path = tmp_path_factory.mktemp("trace") / "six-seconds.csv"
     path.write_text("\n".join([header, *(row for row in rows if row < end)]))
     plan = ReplayPlan(
-        trace=path,
-        trace_id="six-seconds",
+        trace=open_trace(path),
         model="code",
         host="gpu-a",
         gpus=load_gpus(BUILT_IN_SEED),

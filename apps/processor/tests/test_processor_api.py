@@ -1,5 +1,4 @@
 import json
-import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -190,8 +189,68 @@ def test_gpu_info_before_and_after_the_first_metric(stage: Stage) -> None:
     assert first["source"] == {"topic": TOPIC_METRIC, "partition": 0, "offset": 0}
     assert [gpu["host"] for gpu in stage.get("/gpu/info", host="gpu-b")["items"]] == ["gpu-b"]
     assert stage.get("/gpu/info", name="H100")["items"] == []
-    assert stage.get("/gpu/info", limit=1)["next_cursor"] == "gpu-a/0/RTX 3090"
-    assert stage.get("/gpu/info", cursor="gpu-a/0/RTX 3090")["items"][0]["host"] == "gpu-b"
+    cursor = stage.get("/gpu/info", limit=1)["next_cursor"]
+    assert stage.get("/gpu/info", cursor=cursor)["items"][0]["host"] == "gpu-b"
+
+
+def all_gpus(stage: Stage, limit: int) -> list[dict[str, Any]]:
+    """Page by page."""
+    found, cursor = [], None
+    while True:
+        page = stage.get("/gpu/info", limit=limit, **({"cursor": cursor} if cursor else {}))
+        found += page["items"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return found
+
+
+def test_gpus_that_report_come_first_and_all_come_by_pages(stage: Stage) -> None:
+    stage.send(
+        TOPIC_METRIC,
+        *(
+            metric(ts=at(-3600 - number), host=f"a-{number:03}", uuid=f"GPU-{number:03}")
+            for number in range(150)
+        ),
+        metric(ts=at(1), host="y", uuid="GPU-z-second"),
+        metric(ts=at(2), host="z", uuid="GPU-z-third"),
+        metric(ts=at(0), host="x", uuid="GPU-z-first"),
+    )
+    live = ["GPU-z-first", "GPU-z-second", "GPU-z-third"]
+    first = [gpu["gpu_id"] for gpu in stage.get("/gpu/info")["items"]]
+    assert len(first) == 100
+    # Then the last seen.
+    assert first[:5] == [*live, "GPU-000", "GPU-001"]
+    for limit in (1, 2, 3, 50, 1000):
+        found = [gpu["gpu_id"] for gpu in all_gpus(stage, limit)]
+        assert found == [*live, *(f"GPU-{number:03}" for number in range(150))]
+
+
+def test_no_gpu_is_missed_that_reports_between_two_pages(stage: Stage) -> None:
+    stage.send(TOPIC_METRIC, *(metric(ts=at(number), uuid=f"GPU-{number}") for number in range(4)))
+    page = stage.get("/gpu/info", limit=2)
+    stage.send(TOPIC_METRIC, metric(ts=at(10), uuid="GPU-3"))
+    rest = stage.get("/gpu/info", limit=2, cursor=page["next_cursor"])
+    assert [gpu["gpu_id"] for gpu in page["items"] + rest["items"]] == [
+        f"GPU-{number}" for number in range(4)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "price", "source"),
+    [
+        ("A100 40GB", 1.5, 1.5, "event"),
+        ("A100 40GB", None, 3.2, "inventory"),
+        ("never heard of", None, 0.85, "default"),
+    ],
+)
+def test_a_gpu_shows_its_price_wherever_it_comes_from(
+    stage: Stage, name: str, own: float | None, price: float, source: str
+) -> None:
+    stage.send(TOPIC_METRIC, metric(ts=at(0), name=name, price_per_hour_usd=own))
+    (gpu,) = stage.get("/gpu/info")["items"]
+    assert (gpu["price_per_hour_usd"], gpu["price_source"]) == (price, source)
+    (of_cost,) = stage.get("/cost")["gpus"]
+    assert of_cost["price_source"] == source
 
 
 def test_gpu_info_shows_whatever_is_stored(stage: Stage) -> None:
@@ -239,6 +298,8 @@ def test_dead_letters(stage: Stage) -> None:
         ("/usage", {"step": "hour", "end": "2030-01-01T00:00:00Z"}, "step"),
         ("/usage", {"model": "x" * 257}, "model"),
         ("/gpu/info", {"id": "0"}, "id"),
+        ("/gpu/info", {"cursor": "gpu-a/0/RTX 3090"}, "cursor"),
+        ("/gpu/info", {"cursor": ""}, "cursor"),
         ("/dead-letters", {"topic": "t"}, "topic"),
         ("/prices", {"at": "now"}, "at"),
         ("/health", {"x": "1"}, "x"),
@@ -254,6 +315,50 @@ def test_a_bad_parameter_is_named(
     problem = response.json()
     assert problem["errors"][0]["parameter"] == parameter
     assert problem["detail"].startswith(f"{parameter}: ")
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "parameter", "times"),
+    [
+        ("/cost", "end=junk&end=2026-01-01T12:00:00Z", "end", 2),
+        ("/usage", "model=a&limit=5&model=a&model=b", "model", 3),
+        ("/gpu/info", "host=a&host=b", "host", 2),
+        ("/throughput", "start=2026-01-01T12:00:00Z&start=", "start", 2),
+        ("/prices", "at=2026-01-01T12:00:00Z&at=2027-01-01T12:00:00Z", "at", 2),
+        ("/dead-letters", "x&x", "x", 2),
+        ("/health", "x=1&x=2", "x", 2),
+    ],
+)
+def test_a_repeated_parameter_is_named(
+    stage: Stage, path: str, query: str, parameter: str, times: int
+) -> None:
+    response = stage.client.get(f"{path}?{query}")
+    assert (response.status_code, response.headers["content-type"]) == (422, PROBLEM)
+    assert response.json()["detail"] == f"{parameter}: is given {times} times: give it once."
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/openapi.json"])
+def test_head_is_answered_apart_from_the_document(stage: Stage, path: str) -> None:
+    response = stage.client.head(path)
+    assert (response.status_code, response.content) == (200, b"")
+
+
+def test_head_is_get_without_the_body(stage: Stage) -> None:
+    thirty_seconds(stage)
+    # Events have no end (test_processor_events.py).
+    paths = stage.get("/openapi.json")["paths"].keys() - {"/events"}
+    for path in [*sorted(paths), "/usage?end=junk", "/nothing"]:
+        get, head = stage.client.get(path), stage.client.head(path)
+        assert head.content == b"", path
+        assert (head.status_code, head.headers) == (get.status_code, get.headers), path
+    stage.reasons = ["mongodb: no answer for 15 s"]
+    assert stage.client.head("/health").status_code == 503
+
+
+def test_other_methods_are_told_which_there_are(stage: Stage) -> None:
+    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+        response = stage.client.request(method, "/health")
+        assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
 
 
 @pytest.mark.parametrize(
@@ -311,26 +416,12 @@ def test_health(stage: Stage) -> None:
         assert response.json()["reasons"] == ["mongodb: no answer for 15 s"]
 
 
-def test_metrics_and_dashboard(stage: Stage) -> None:
+def test_metrics(stage: Stage) -> None:
     stage.get("/usage")
     stage.client.get("/no/such/path")
     text = stage.client.get("/metrics").text
     assert 'gpu_token_http_request_seconds_count{route="/usage",status="200"} 1.0' in text
     assert 'route="unknown",status="404"' in text
-    page = stage.client.get("/")
-    assert page.headers["content-type"].startswith("text/html")
-    assert "http://" not in page.text.replace("http://www.w3.org", "")
-    assert "https://" not in page.text
-
-
-def test_the_dashboard_asks_what_there_is_to_be_asked(stage: Stage) -> None:
-    thirty_seconds(stage)
-    (asked,) = re.findall(r"\[([^\]]*)\]\.map\(ask\)", stage.client.get("/").text)
-    answers = {path: stage.client.get(path).json() for path in re.findall(r'"([^"]+)"', asked)}
-    cost = answers["cost?group_by=model,team"]
-    assert [row["key"] for row in cost["rows"]] == [{"model": "llama-3-70b", "team": None}]
-    assert {"fleet_usd", "loaded_usd"} <= cost["idle"].keys()
-    assert len(answers) == 4
 
 
 def test_openapi_has_problems_and_pages(stage: Stage) -> None:
@@ -353,6 +444,7 @@ def test_openapi_shows_what_the_worked_example_answers(stage: Stage) -> None:
         ("/cost", EXAMPLE),
         ("/usage", EXAMPLE),
         ("/throughput", EXAMPLE),
+        ("/rates", {"start": "2026-01-01T00:00:00Z"}),
         ("/gpu/info", {}),
         ("/dead-letters", {}),
     ):

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from gpu_token_contracts.timestamps import to_us
 from gpu_token_processor.ledger.catalog import (
+    Budget,
     Catalog,
     Deployment,
     Energy,
@@ -16,6 +17,7 @@ from gpu_token_processor.ledger.catalog import (
     GpuRef,
     Lease,
     Price,
+    Scope,
     Selector,
 )
 from gpu_token_processor.ledger.catalog_fields import CatalogError
@@ -24,6 +26,7 @@ from gpu_token_processor.ledger.catalog_file import gpu_name, load_catalog, pars
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = ROOT / "docs" / "examples" / "catalog.yml"
 H100 = {"selector": {"gpu_name": "H100"}, "usd_per_hour": 4}
+BUDGET = {"name": "b", "usd_per_month": 100}
 
 
 def us(*moment: int) -> int:
@@ -130,6 +133,41 @@ def test_prices() -> None:
     spot = the_price(selector={"instance_type": "p5"}, market="spot", zone="a", source="s", currency="USD")
     assert (spot.selector, spot.market, spot.zone, spot.source) == (("instance_type", "p5"), "spot", "a", "s")
     assert the_price(per="instance", gpus=8, usd_per_hour=98.32).usd_per_gpu_hour == Fraction("12.29")
+
+
+def test_budgets() -> None:
+    dates = {"valid_from": "2026-01-01T00:00:00Z"}
+    rows = [
+        {"name": "all", "usd_per_month": 0.1},
+        {
+            "name": "s",
+            "selector": {"team": "search"},
+            "usd_per_month": 5,
+            "thresholds": [1, 0.5, 1.2],
+            **dates,
+        },
+        {"name": "silent", "usd_per_month": 1, "thresholds": []},
+    ]
+    assert parse_catalog({"budgets": rows}).budgets == (
+        Budget(name="all", usd_per_month=Fraction(1, 10), thresholds=(Fraction(4, 5), Fraction(1))),
+        Budget(
+            name="s",
+            selector=Scope("team", "search"),
+            usd_per_month=Fraction(5),
+            thresholds=(Fraction(1, 2), Fraction(1), Fraction(6, 5)),
+            valid_from_us=us(2026, 1, 1),
+        ),
+        Budget(name="silent", usd_per_month=Fraction(1), thresholds=()),
+    )
+
+
+def test_budgets_change_the_digest_and_not_the_version_that_cost_depends_on() -> None:
+    without, with_one = (
+        parse_catalog({"prices": [H100]}),
+        parse_catalog({"prices": [H100], "budgets": [BUDGET]}),
+    )
+    assert without.digest == without.version == with_one.version
+    assert with_one.digest != without.digest
 
 
 def test_what_an_owned_server_costs() -> None:
@@ -273,6 +311,22 @@ def test_what_a_card_was_before_it_was_cut_is_right() -> None:
         ({"prices": [price(usd_per_hour="4")]}, "usd_per_hour is '4': give a number"),
         ({"prices": [price(usd_per_hour=200_000)]}, "makes 200000 USD for an hour of one GPU: give at most"),
         ({"prices": [price(currency="EUR")]}, "currency is 'EUR': give one of USD"),
+        ({"budgets": [{"usd_per_month": 1}]}, "budgets, row 1: name is missing: give a text"),
+        ({"budgets": [{"name": "b"}]}, "budgets, row 1 (b): usd_per_month is missing: give a number"),
+        ({"budgets": [BUDGET | {"usd_per_month": 0}]}, "usd_per_month is 0: give a number above 0"),
+        (
+            {"budgets": [BUDGET | {"selector": {"user": "u"}}]},
+            "selector: 'user' is no field: use team, model, d",
+        ),
+        ({"budgets": [BUDGET | {"selector": {"team": "a", "model": "m"}}]}, "selector is {"),
+        ({"budgets": [BUDGET | {"thresholds": 0.8}]}, "thresholds is 0.8: give a list"),
+        (
+            {"budgets": [BUDGET | {"thresholds": [80]}]},
+            "thresholds has 80: give shares of the budget above 0",
+        ),
+        ({"budgets": [BUDGET | {"thresholds": [0]}]}, "thresholds has 0: give shares of the budget above 0"),
+        ({"budgets": [BUDGET | {"thresholds": [1, 1.0]}]}, "(b): thresholds has 1 twice: keep one."),
+        ({"budgets": [BUDGET, BUDGET]}, "budgets: row 1 and row 2 both have b from the beginning on"),
         ({"prices": [price(market="on-demand")]}, "market is 'on-demand': give one of on_demand, spot"),
         ({"prices": [price(per="node")]}, "per is 'node': give one of gpu, instance"),
         ({"prices": [price(gpus=8)]}, "gpus is 8 beside per: gpu: leave gpus out"),
@@ -570,5 +624,6 @@ def test_the_example_names_every_field() -> None:
         "gpus",
         "weights",
         "energy",
+        "budgets",
         "aliases",
     }

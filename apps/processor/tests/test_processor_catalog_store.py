@@ -52,7 +52,24 @@ def test_what_is_applied_is_what_is_read(store: Store) -> None:
     assert kept.version == wanted.version
     assert kept == wanted
     (version,) = versions(store)
-    assert (version["_id"], version["applied_at"], version["digest"]) == (1, NOON, wanted.version)
+    assert (version["_id"], version["applied_at"], version["digest"]) == (1, NOON, wanted.digest)
+
+
+def test_a_budget_that_changes_is_read_and_the_version_that_cost_depends_on_stays(store: Store) -> None:
+    for hour, usd in enumerate((100, 200)):
+        wanted = parse_catalog({"budgets": [{"name": "b", "usd_per_month": usd}]})
+        assert apply(store, wanted, NOON + timedelta(hours=hour)).actions
+        kept = read_catalog(store)
+        assert [row.usd_per_month for row in kept.budgets if row.valid_to_us is None] == [usd]
+        assert kept.version == Catalog().version
+        assert apply(store, wanted, NOON + timedelta(hours=5)).actions == []
+
+
+def test_a_version_of_before_budgets_is_read(store: Store) -> None:
+    apply(store, prices(H100=4), NOON)
+    store[CATALOG].update_one({"_id": 1}, {"$unset": {"budgets": ""}})
+    catalog_store._last_read.clear()
+    assert read_catalog(store) == prices(H100=4)
 
 
 def test_names_that_are_no_names_of_fields(store: Store) -> None:

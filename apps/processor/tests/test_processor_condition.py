@@ -1,5 +1,8 @@
+import asyncio
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from gpu_token_processor.api.cache import Cache
@@ -131,14 +134,21 @@ def test_a_retrier_does_not_hide_other_errors() -> None:
         Retrier(threading.Event(), (OSError,)).call(work)
 
 
+def answer_of(cache: Cache, key: str | int, compute: Callable[[], Any]) -> Any:
+    async def computed() -> Any:
+        return compute()
+
+    return asyncio.run(cache.get(key, computed))
+
+
 def test_a_cache_computes_once_in_its_time() -> None:
     clock = [0.0]
     cache = Cache(1.0, lambda: clock[0])
     numbers = iter(range(10))
-    assert [cache.get("key", lambda: next(numbers)) for _ in range(3)] == [0, 0, 0]
-    assert cache.get("other", lambda: next(numbers)) == 1
+    assert [answer_of(cache, "key", lambda: next(numbers)) for _ in range(3)] == [0, 0, 0]
+    assert answer_of(cache, "other", lambda: next(numbers)) == 1
     clock[0] = 1.0
-    assert cache.get("key", lambda: next(numbers)) == 2
+    assert answer_of(cache, "key", lambda: next(numbers)) == 2
 
 
 def test_a_cache_keeps_what_took_long_for_as_long_again() -> None:
@@ -149,21 +159,42 @@ def test_a_cache_keeps_what_took_long_for_as_long_again() -> None:
         clock[0] += 7
         return clock[0]
 
-    assert cache.get("key", slow) == 7
+    assert answer_of(cache, "key", slow) == 7
     clock[0] = 13.9
-    assert cache.get("key", slow) == 7
+    assert answer_of(cache, "key", slow) == 7
     clock[0] = 14.0
-    assert cache.get("key", slow) == 21
+    assert answer_of(cache, "key", slow) == 21
 
 
 def test_a_cache_keeps_no_errors_and_stays_small() -> None:
     cache = Cache(1.0, lambda: 0.0)
     with pytest.raises(ZeroDivisionError):
-        cache.get("key", lambda: 1 // 0)
-    assert cache.get("key", lambda: 5) == 5
+        answer_of(cache, "key", lambda: 1 // 0)
+    assert answer_of(cache, "key", lambda: 5) == 5
     for key in range(1000):
-        cache.get(key, lambda: 0)
+        answer_of(cache, key, lambda: 0)
     assert len(cache._entries) <= 256
+
+
+def test_who_asks_the_same_meanwhile_waits_for_the_one_answer() -> None:
+    computed = []
+
+    async def ask() -> None:
+        cache = Cache(1.0)
+
+        async def slow() -> int:
+            computed.append(1)
+            await asyncio.sleep(0.05)
+            return 7
+
+        first = asyncio.ensure_future(cache.get("key", slow))
+        others = [asyncio.ensure_future(cache.get("key", slow)) for _ in range(3)]
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await asyncio.gather(*others) == [7, 7, 7]
+
+    asyncio.run(ask())
+    assert computed == [1]
 
 
 def test_many_observations_at_once() -> None:

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -197,6 +198,20 @@ def test_an_id_counts_once_and_other_content_is_a_conflict() -> None:
     found = ask(one, one, usage(event_id="x", model="other"))
     assert found.tokens.events == 1
     assert found.coverage.conflicting_events == 1
+
+
+def test_counter_resets_of_ranges_that_meet_add_up() -> None:
+    events = [
+        usage(10, interval_seconds=10, counter_resets=1),
+        usage(7200, interval_seconds=7200, counter_resets=3, measured_by="gateway"),
+        usage(20, counter_resets=5),
+        usage(30),
+    ]
+    cuts = [-100, 5, 20, 1000, 3600, 7300]
+    parts = [ask(*events, start=start, seconds=end).coverage.counter_resets for start, end in pairwise(cuts)]
+    assert parts == [0, 1, 5, 1, 2]
+    assert ask(*events, start=-100, seconds=7300).coverage.counter_resets == sum(parts)
+    assert ask(*events, where=(("model", "another"),)).coverage.counter_resets == 6
 
 
 def test_selection_keeps_idle_of_the_selected_gpus_only() -> None:

@@ -55,6 +55,13 @@ def is_one_sentence(said: str | bytes) -> bool:
     return len(text.splitlines()) == 1 and text.endswith(".\n")
 
 
+@pytest.mark.parametrize("module", ["ledger.command", "ledger.catalog_command", "rollups.command"])
+def test_a_command_does_not_wait_for_what_serves_the_api(module: str) -> None:
+    told = f"import sys, gpu_token_processor.{module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert {"fastapi", "uvicorn"}.isdisjoint(done.stdout.split())
+
+
 def test_the_script_is_installed_and_reads_a_pipe() -> None:
     done = subprocess.run(
         [COMMAND, "-", *RANGE, "--format", "json"],
@@ -205,11 +212,20 @@ def test_unpriced_tokens_are_told(events: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("resets", "told"), [({}, False), ({"counter_resets": 0}, False), ({"counter_resets": 2}, True)]
+)
+def test_counter_resets_are_told(events: Path, resets: dict[str, int], told: bool) -> None:
+    events.write_text(lines(READING, USAGE | resets))
+    note = "Counters began anew, by the events: 2. What they counted after they were last read is missing."
+    assert (note in run(events).stdout.splitlines()) is told
+
+
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_text_is_a_formula(events: Path, start: str) -> None:
     events.write_text(lines(READING, USAGE | {"team": f"{start}1"}))
-    done = script(events, "--group-by", "team", "--format", "csv")
-    (row,) = csv.DictReader(io.StringIO(done.stdout.decode(), newline=""))
+    done = run(events, "--group-by", "team", "--format", "csv")
+    (row,) = csv.DictReader(io.StringIO(done.stdout_bytes.decode(), newline=""))
     assert (row["team"], row["cost_usd"]) == (f"'{start}1", "0.03")
 
 

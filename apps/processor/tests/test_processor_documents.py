@@ -117,6 +117,8 @@ def test_a_batch_names_offsets_counts_and_refusals() -> None:
     ]
 
 
-@pytest.mark.parametrize("ts", ["2026-01-01T12:10:01Z", "2015-12-31T00:00:00Z"])
-def test_event_time_is_bounded(ts: str) -> None:
-    assert [refusal.reason for refusal in decode(record(usage(ts=ts))).refusals] == ["bad_timestamp"]
+@pytest.mark.parametrize(
+    ("ts", "reason"), [("2026-01-01T12:10:01Z", "bad_timestamp"), ("2015-12-31T00:00:00Z", "too_late")]
+)
+def test_event_time_is_bounded(ts: str, reason: str) -> None:
+    assert [refusal.reason for refusal in decode(record(usage(ts=ts))).refusals] == [reason]

@@ -1,3 +1,4 @@
+import socket
 from typing import Any
 
 import bson
@@ -69,6 +70,20 @@ def test_login_rights_and_tls_are_outages_with_a_remedy(error: Exception, remedy
     meaning = translate(error)
     assert isinstance(meaning, StoreUnavailable)
     assert remedy in str(meaning)
+
+
+def test_a_store_that_stands_still_is_no_matter_of_certificates() -> None:
+    """Somebody takes its connections, and nobody speaks."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"mongodb://127.0.0.1:{silent.getsockname()[1]}/?tls=true&connectTimeoutMS=200"
+        with (
+            MongoClient[Any](url, serverSelectionTimeoutMS=1000) as client,
+            pytest.raises(ServerSelectionTimeoutError) as caught,
+        ):
+            client.admin.command("ping")
+    said = str(translate(caught.value))
+    assert said.startswith("ServerSelectionTimeoutError: MongoDB does not answer: ")
+    assert "timed out" in said
 
 
 class Replies:

@@ -5,11 +5,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from closing_cases import MemoryClosings
 from fastapi.testclient import TestClient
 from gpu_token_contracts import COLLECTION_GPU_METRICS, COLLECTION_TOKEN_USAGE
 from gpu_token_processor.api import app
 from gpu_token_processor.api.answers import Answers
+from gpu_token_processor.api.events import Changes
+from gpu_token_processor.api.limits import Rates
+from gpu_token_processor.exports.exports import Exports
+from gpu_token_processor.ledger.exact import exact
 from gpu_token_processor.metrics import Metrics
+from gpu_token_processor.rollups.view import NO_ROLLUPS
 from gpu_token_processor.store.collections import GPU_LATEST
 from gpu_token_processor.store.reads import MongoReads
 from processor_fakes import NOW
@@ -49,11 +55,16 @@ class Api:
         )
         self.database = self.mongo[database]
         self._fill()
-        answers = Answers(MongoReads(self.mongo, database), WINDOW_SECONDS, GAP_SECONDS, 0.85, None)
+        reads = MongoReads(self.mongo, database)
+        answers = Answers(reads, WINDOW_SECONDS, GAP_SECONDS, 0.85, None)
+        exports = Exports(reads, NO_ROLLUPS, round(GAP_SECONDS * 1_000_000), exact(0.85), MemoryClosings())
         health: Any = None
-        self.http = TestClient(
-            app.create_app(app.Parts(answers, Metrics(), health, health, health, None, 1_000))
+        budgets: Any = None
+        rates = Rates(may_ask=1_000, strangers=1_000)
+        parts = app.Parts(
+            answers, exports, Changes(reads.state), budgets, Metrics(), health, health, health, None, rates
         )
+        self.http = TestClient(app.create_app(parts))
 
     def _fill(self) -> None:
         times = [NOW - timedelta(seconds=second) for second in range(EVENTS)]
@@ -123,9 +134,9 @@ def test_a_models_range_goes_by_model_and_time(api: Api) -> None:
 def test_an_answer_that_takes_too_long_is_a_problem_that_says_so(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "_ANSWER_SECONDS", 0.001)
+    monkeypatch.setattr(app, "ANSWER_SECONDS", 0.001)
     response = api.http.get("/usage")
     assert (response.status_code, response.json()["title"]) == (503, "The answer takes too long")
     assert "shorter range" in response.json()["detail"]
-    monkeypatch.setattr(app, "_ANSWER_SECONDS", 30)
+    monkeypatch.setattr(app, "ANSWER_SECONDS", 30)
     assert api.http.get("/usage").json()["totals"]["events"] == EVENTS

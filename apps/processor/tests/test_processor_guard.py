@@ -55,12 +55,13 @@ def test_another_topic_does_not_hide_it() -> None:
         guard.check(bad_metrics[2])
 
 
-def test_conflicts_do_not_trip_it_nor_hide_what_does() -> None:
+@pytest.mark.parametrize("reason", ["conflict", "too_late"])
+def test_sound_events_do_not_trip_it_nor_hide_what_does(reason: str) -> None:
     guard = DeadLetterGuard(TOPICS, max_consecutive=3, max_share=0.5, window_events=10)
-    conflicts = Batch(refusals=[Refusal(record(usage(), at), "conflict", "why") for at in range(50)])
-    guard.check(conflicts)
+    sound = Batch(refusals=[Refusal(record(usage(), at), reason, "why") for at in range(50)])
+    guard.check(sound)
     guard.check(events("bbb", 50))
-    guard.check(conflicts)
+    guard.check(sound)
     with pytest.raises(GuardTripped):
         guard.check(events("b", 53))
 

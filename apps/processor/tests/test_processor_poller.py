@@ -18,6 +18,7 @@ from gpu_token_processor.pipeline.state import ConsumerState
 from gpu_token_processor.pipeline.writer import Writer
 from processor_fakes import TOPIC_TOKEN, TOPICS, FakeSink, FakeStore, record, usage
 
+GAP = timedelta(seconds=30)
 PARTITION = TopicPartition(TOPIC_TOKEN, 0)
 
 
@@ -77,7 +78,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Client:
 def run(stop: threading.Event, store: FakeStore | None = None, storing_stop_seconds: float = 5) -> None:
     """A poller and its writer, until it is stopped."""
     metrics = Metrics()
-    writer = Writer(store or FakeStore(), FakeSink(), DeadLetterGuard(TOPICS, 100, 1, 100), metrics)
+    writer = Writer(store or FakeStore(), FakeSink(), DeadLetterGuard(TOPICS, 100, 1, 100), metrics, GAP)
     decoder = Decoder(TOPICS, max_age=timedelta(days=3_650), max_ahead=timedelta(days=3_650))
     writer.start()
     poller = Poller(

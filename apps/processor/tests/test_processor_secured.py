@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +18,11 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceType
 from gpu_token_contracts import TOPIC_GPU_METRICS, TOPIC_TOKEN_USAGE, Origin, dlq_topic, origin_headers
 from gpu_token_contracts.login import kafka_security
+from gpu_token_processor.disks import Disk, kafka_disks
 from gpu_token_processor.pipeline.batch import Refusal
 from gpu_token_processor.pipeline.dead_letters import DeadLettersUndelivered, DeadLetterTopics
 from gpu_token_processor.pipeline.sent_letters import SentLetters
+from gpu_token_processor.settings import from_environment
 from processor_fakes import record
 from processor_process import Process
 
@@ -121,6 +123,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         broker.allow("processor", AclOperation.WRITE, LETTERS)
         broker.allow("processor", AclOperation.READ, ["gpu-token-processor"], ResourceType.GROUP)
         broker.allow("processor", AclOperation.DESCRIBE, ["dead-letter-search"], ResourceType.GROUP)
+        # Kafka's own name of every cluster.
+        broker.allow("processor", AclOperation.DESCRIBE, ["kafka-cluster"], ResourceType.BROKER)
         yield Site(broker, store, folder, ours.file, stranger.file)
 
 
@@ -225,6 +229,16 @@ def sent(sink: DeadLetterTopics, letter: Refusal) -> bool:
     except DeadLettersUndelivered:
         return False
     return True
+
+
+def test_only_who_may_describe_the_cluster_is_told_of_its_disks(site: Site) -> None:
+    def ask(user: str) -> Sequence[Disk]:
+        return kafka_disks(from_environment({**site.kafka(user), "MONGO_URL": site.store.url}))()
+
+    [disk] = ask("processor")
+    assert (disk.name, 0 < disk.used_bytes < disk.total_bytes) == ("kafka-1", True)
+    with pytest.raises(LookupError, match=r"^broker 1 does not tell: its user needs the right"):
+        ask("producers")
 
 
 def test_producers_without_rights_end_with_a_sentence(site: Site) -> None:

@@ -37,6 +37,8 @@ def test_empty_is_absent() -> None:
         ("CONSUME_BATCH_EVENTS", "1.5"),
         ("HTTP_PORT", "80800"),
         ("LOG_LEVEL", "loud"),
+        ("API_CONNECTIONS_PER_ADDRESS", "501"),
+        ("API_STRANGER_REQUESTS_PER_SECOND", "0"),
         ("STOP_SECONDS", "1"),
     ],
 )
@@ -47,6 +49,31 @@ def test_bad_value_is_one_sentence(variable: str, value: str) -> None:
     assert sentence.startswith(f"{variable} is '{value}': give ")
     assert sentence.endswith(".")
     assert "\n" not in sentence
+
+
+def test_trusted_proxies_are_networks() -> None:
+    assert from_environment(REQUIRED).trusted_proxies == ()
+    settings = from_environment(REQUIRED | {"API_TRUSTED_PROXIES": "10.0.1.0/24, 10.0.2.7,2001:db8::/32"})
+    assert [str(network) for network in settings.trusted_proxies] == [
+        "10.0.1.0/24",
+        "10.0.2.7/32",
+        "2001:db8::/32",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("networks", "why"),
+    [
+        ("load-balancer", "'load-balancer', which is no network: give"),
+        ("10.0.1.0/24,10.0.1.5/24", "'10.0.1.5/24', which is no network: give"),
+        ("*", "'*', which is no network: give"),
+        ("0.0.0.0/0", "'0.0.0.0/0', which is every address, so that anybody could name any: give"),
+    ],
+)
+def test_what_is_no_network_of_proxies_is_named(networks: str, why: str) -> None:
+    with pytest.raises(SettingsError, match=r"^API_TRUSTED_PROXIES holds .*\.$") as caught:
+        from_environment(REQUIRED | {"API_TRUSTED_PROXIES": networks})
+    assert why in str(caught.value)
 
 
 @pytest.mark.parametrize("variable", sorted(REQUIRED))

@@ -4,27 +4,26 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeVar
 
-from gpu_token_contracts import dlq_topic
+from gpu_token_contracts import dlq_topic, moment
 
 from gpu_token_processor.api.cost_answer import EMPTY_RANGE, NO_EVENTS, cost_answer, sum_tokens
+from gpu_token_processor.api.gpus import list_gpus
 from gpu_token_processor.api.models import (
     CostAnswer,
     DeadLetters,
     DeadLettersAnswer,
-    GpuInfo,
     GpuInfoAnswer,
     ModelUsage,
     ThroughputAnswer,
     UsageAnswer,
     Window,
-    plain,
 )
-from gpu_token_processor.documents import Document
 from gpu_token_processor.ledger.answer import ledger_fields
 from gpu_token_processor.ledger.book import Book
-from gpu_token_processor.ledger.exact import US_PER_SECOND, exact, moment, stored_us
+from gpu_token_processor.ledger.exact import US_PER_SECOND, exact, stored_us
 from gpu_token_processor.ledger.ledger import Ledger
 from gpu_token_processor.ledger.question import Basis, Question, Step
+from gpu_token_processor.rollups.view import NO_ROLLUPS, Rollups, fill, usage_sums
 from gpu_token_processor.selection import Range, Selection
 from gpu_token_processor.store.reads import Reads
 
@@ -67,12 +66,15 @@ class Answers:
         gap_seconds: float,
         default_price_usd: float,
         price_per_kwh_usd: float | None,
+        rollups: Rollups = NO_ROLLUPS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._now = now
         self._reads = reads
         self._window = timedelta(seconds=window_seconds)
         self._gap_seconds = gap_seconds
+        self._gap_us = round(gap_seconds * US_PER_SECOND)
+        self._rollups = rollups
         self._default_price_usd = default_price_usd
         self._price_per_kwh_usd = price_per_kwh_usd
 
@@ -120,11 +122,12 @@ class Answers:
     def cost(self, asked: Asked, of: Selection, shown: Shown = _BY_MODEL) -> CostAnswer:
         """What tokens cost over the window; see docs/cost-model.md."""
         window = self._bounded_window(asked)
-        return cost_answer(self._ledger(window, shown), window, of, self._price_per_kwh_usd)
+        ledger = self._ledger(window, shown)
+        return cost_answer(ledger, window, of, self._price_per_kwh_usd)
 
     def _models(self, window: Window, of: Selection) -> list[ModelUsage]:
         """By model. What a gateway measured counts where no engine measured the model: no token twice."""
-        rows = [] if _is_empty(window) else self._reads.usage_sums(Range(window.start, window.end), of)
+        rows = [] if _is_empty(window) else usage_sums(self._reads, self._rollups, _bounds_us(window), of)
         by_engine = {row.model for row in rows if not row.by_gateway}
         return [
             ModelUsage(
@@ -139,19 +142,14 @@ class Answers:
         ]
 
     def _ledger(self, window: Window, shown: Shown) -> Ledger:
-        book = Book(self._reads.catalog(), exact(self._default_price_usd))
         empty = (window.seconds is None and window.chosen_by == "latest_event") or _is_empty(window)
-        question = Question(
-            start_us=None if window.start is None else stored_us(window.start),
-            end_us=None if window.end is None else stored_us(window.end),
-            gap_us=round(self._gap_seconds * US_PER_SECOND),
-            **shown._asdict(),
-        )
+        start_us, end_us = _bounds_us(window)
+        book = Book(self._reads.catalog(), exact(self._default_price_usd))
+        question = Question(start_us=start_us, end_us=end_us, gap_us=self._gap_us, **shown._asdict())
         ledger = Ledger(book, question)
+        ledger.leased_upto_us = stored_us(self._now())
         if not empty:
-            earlier = window.start - timedelta(seconds=self._gap_seconds) if window.start else None
-            ledger.coverage.take(self._reads.readings(Range(earlier, window.end)))
-            ledger.usage.take(self._reads.usage(Range(window.start, window.end)))
+            fill(ledger, self._reads, self._rollups)
             ledger.dead_letters = self._reads.dead_letters_in(Range(window.start, window.end))
         ledger.finish()
         return ledger
@@ -159,11 +157,9 @@ class Answers:
     def gpus(self, host: str | None, name: str | None, limit: int, cursor: str | None) -> GpuInfoAnswer:
         """The latest reading of each GPU."""
         now = self._reads.latest_event_time(not_after=self._now())
-        infos = [self._gpu_info(document, now) for document in self._reads.latest_readings(host, name)]
-        page, next_cursor = _page(infos, limit, cursor, key=lambda item: item.gpu_id)
-        return GpuInfoAnswer(
-            latest=max(infos, key=lambda info: info.ts, default=None), items=page, next_cursor=next_cursor
-        )
+        book = Book(self._reads.catalog(), exact(self._default_price_usd))
+        readings = self._reads.latest_readings(host, name)
+        return list_gpus(readings, now, self._gap_seconds, book, limit, cursor)
 
     def dead_letters(self) -> DeadLettersAnswer:
         """Refused events by topic and reason."""
@@ -203,12 +199,10 @@ class Answers:
         chosen_by = "request" if asked.start is not None or asked.end is not None else "latest_event"
         return Window.model_validate({"start": start, "end": end, "seconds": seconds, "chosen_by": chosen_by})
 
-    def _gpu_info(self, document: Document, now: datetime | None) -> GpuInfo:
-        fields = {name: plain(value) for name, value in document.items() if name not in ("_id", "reporting")}
-        age_seconds = (now - document["ts"]).total_seconds() if now else 0.0
-        return GpuInfo.model_validate(
-            {**fields, "gpu_id": document["_id"], "reporting": age_seconds <= self._gap_seconds}
-        )
+
+def _bounds_us(window: Window) -> tuple[int | None, int | None]:
+    start, end = window.start, window.end
+    return None if start is None else stored_us(start), None if end is None else stored_us(end)
 
 
 def _is_empty(window: Window) -> bool:

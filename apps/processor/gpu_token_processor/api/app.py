@@ -3,12 +3,11 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import Annotated
 
 import pymongo
 from fastapi import APIRouter, Depends, FastAPI, Query
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import ASGIApp
 
@@ -16,10 +15,14 @@ from gpu_token_processor import VERSION
 from gpu_token_processor.api import openapi, problems
 from gpu_token_processor.api.access import Access
 from gpu_token_processor.api.answers import Answers, Asked, Shown
-from gpu_token_processor.api.cache import Cache
+from gpu_token_processor.api.budgets import BudgetsAnswer, budget_routes
 from gpu_token_processor.api.catalog import catalog_routes
-from gpu_token_processor.api.headers import SecurityHeaders, page_policy
-from gpu_token_processor.api.limits import Limits
+from gpu_token_processor.api.deadlines import ANSWER_SECONDS, store_answers
+from gpu_token_processor.api.events import Changes, event_routes
+from gpu_token_processor.api.exports import export_routes
+from gpu_token_processor.api.head import HeadAsGet
+from gpu_token_processor.api.headers import SecurityHeaders
+from gpu_token_processor.api.limits import Limits, Rates
 from gpu_token_processor.api.measure import Measure
 from gpu_token_processor.api.models import (
     Answer,
@@ -31,25 +34,22 @@ from gpu_token_processor.api.models import (
     ThroughputAnswer,
     UsageAnswer,
 )
+from gpu_token_processor.api.page import page_routes
 from gpu_token_processor.api.parameters import (
     GpuParameters,
     LedgerParameters,
     NoParameters,
     RangeParameters,
     UsageParameters,
+    given_once,
 )
+from gpu_token_processor.api.questions import Questions
+from gpu_token_processor.exports.exports import Exports
 from gpu_token_processor.ledger.answer import encode_answer
 from gpu_token_processor.ledger.catalog import Catalog
 from gpu_token_processor.ledger.question import parse_group_by
 from gpu_token_processor.metrics import Metrics
 from gpu_token_processor.selection import Selection
-
-# Long enough to serve many dashboards, short enough to count as current.
-_CACHE_SECONDS = 1.0
-# MongoDB is given the same limit, so that it cancels queries that nobody waits for any more.
-_ANSWER_SECONDS = 30.0
-# A store that does not answer is noticed sooner than that.
-_STORE_SECONDS = 3.0
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -64,13 +64,16 @@ class Parts:
     """What the application is made of."""
 
     answers: Answers
+    exports: Exports
+    changes: Changes
+    budgets: Callable[[], BudgetsAnswer]
     metrics: Metrics
     live: Callable[[], HealthAnswer]
     ready: Callable[[], HealthAnswer]
     health: Callable[[], FullHealthAnswer]
     # None: no token is needed.
     token: str | None
-    requests_per_second: float
+    rates: Rates
     lifespan: Lifespan = field(default=_no_lifespan)
     catalog: Callable[[], Catalog] = Catalog
 
@@ -90,15 +93,23 @@ def create_app(parts: Parts) -> ASGIApp:
     # The last one added is the outermost, so it also measures what the others refuse.
     if parts.token is not None:
         app.add_middleware(Access, token=parts.token)
-    app.add_middleware(Limits, requests_per_second=parts.requests_per_second)
+    app.add_middleware(Limits, rates=parts.rates, token=parts.token)
     app.add_middleware(Measure, seconds=parts.metrics.http_requests)
-    app.include_router(_health_routes(parts))
-    app.include_router(_data_routes(parts.answers))
-    app.include_router(catalog_routes(parts.catalog))
-    app.include_router(_page_routes(parts))
+    questions = Questions()
+    for router in (
+        _health_routes(parts),
+        _data_routes(parts.answers, questions),
+        export_routes(parts.exports, parts.answers.require_store, questions),
+        catalog_routes(parts.catalog),
+        event_routes(parts.changes),
+        budget_routes(parts.budgets, parts.answers.require_store, questions),
+    ):
+        app.include_router(router, dependencies=[Depends(given_once)])
+    app.include_router(_metrics_route(parts.metrics))
+    app.include_router(page_routes())
     openapi.install(app, by_token=parts.token is not None)
     # Wraps FastAPI as a whole, because its answer to an unexpected error bypasses every middleware.
-    return SecurityHeaders(app)
+    return HeadAsGet(SecurityHeaders(app))
 
 
 def _health_routes(parts: Parts) -> APIRouter:
@@ -129,29 +140,24 @@ def _by_status(answer: HealthAnswer) -> JSONResponse:
 
 async def _deadline() -> AsyncIterator[None]:
     """Sets the time limit of one answer's queries. Async, so that the route's thread inherits it."""
-    with pymongo.timeout(_ANSWER_SECONDS):
+    with pymongo.timeout(ANSWER_SECONDS):
         yield
 
 
-def _data_routes(answers: Answers) -> APIRouter:
-    def store_answers() -> None:
-        # Its own deadline: with the answer's, the driver would look for a server for that long.
-        with pymongo.timeout(_STORE_SECONDS):
-            answers.require_store()
+def _data_routes(answers: Answers, questions: Questions) -> APIRouter:
+    needs_store = Depends(store_answers(answers.require_store))
+    router = APIRouter(tags=["data"], dependencies=[needs_store, Depends(_deadline)])
 
-    router = APIRouter(tags=["data"], dependencies=[Depends(store_answers), Depends(_deadline)])
-    cache = Cache(_CACHE_SECONDS)
-
-    # Not async: each request runs in its own thread while MongoDB answers.
+    # Not async: each request runs in its own thread while MongoDB answers, which it does at once.
     @router.get("/gpu/info")
     def gpu_info(query: Annotated[GpuParameters, Query()]) -> GpuInfoAnswer:
-        """The latest metric of each GPU; an empty list if there is none yet."""
+        """The latest metric of each GPU, those that report first; an empty list if there is none yet."""
         return answers.gpus(query.host, query.name, query.limit, query.cursor)
 
     @router.get("/usage", response_model=UsageAnswer)
-    def usage(query: Annotated[UsageParameters, Query()]) -> Response:
+    async def usage(query: Annotated[UsageParameters, Query()]) -> Response:
         """Token totals by model, of everything stored or of a range of event time; by group if asked for."""
-        return cache.get(
+        return await questions.ask(
             ("usage", *query.model_dump().values()),
             lambda: _exactly(
                 answers.usage(
@@ -161,9 +167,9 @@ def _data_routes(answers: Answers) -> APIRouter:
         )
 
     @router.get("/cost", response_model=CostAnswer)
-    def cost(query: Annotated[LedgerParameters, Query()]) -> Response:
+    async def cost(query: Annotated[LedgerParameters, Query()]) -> Response:
         """What tokens cost, and whose they are, over the latest window or a range."""
-        return cache.get(
+        return await questions.ask(
             ("cost", *query.model_dump().values()),
             lambda: _exactly(
                 answers.cost(_asked(query), _selection(query)._replace(model=None), _shown(query))
@@ -171,33 +177,28 @@ def _data_routes(answers: Answers) -> APIRouter:
         )
 
     @router.get("/throughput", response_model=ThroughputAnswer)
-    def throughput(query: Annotated[LedgerParameters, Query()]) -> Response:
+    async def throughput(query: Annotated[LedgerParameters, Query()]) -> Response:
         """Events and tokens a second: over the window that ends with the latest event, or over any range."""
-        return cache.get(
+        return await questions.ask(
             ("throughput", *query.model_dump().values()),
             lambda: _exactly(answers.throughput(_asked(query), _selection(query), _perhaps_shown(query))),
         )
 
     @router.get("/dead-letters")
-    def dead_letters(_: Annotated[NoParameters, Query()]) -> DeadLettersAnswer:
+    async def dead_letters(_: Annotated[NoParameters, Query()]) -> DeadLettersAnswer:
         """Refused events by topic and reason, as all processors have noted them."""
-        return cache.get("dead-letters", answers.dead_letters)
+        return await questions.ask("dead-letters", answers.dead_letters)
 
     return router
 
 
-def _page_routes(parts: Parts) -> APIRouter:
+def _metrics_route(metrics: Metrics) -> APIRouter:
     router = APIRouter(include_in_schema=False)
-    dashboard_html = files("gpu_token_processor.api").joinpath("dashboard.html").read_text(encoding="utf-8")
-    page_headers = {"Content-Security-Policy": page_policy(dashboard_html)}
 
-    @router.get("/")
-    async def dashboard() -> HTMLResponse:
-        return HTMLResponse(dashboard_html, headers=page_headers)
-
+    # Async, so that metrics never wait for a thread that is busy with a slow query.
     @router.get("/metrics")
-    def metrics() -> Response:
-        return Response(generate_latest(parts.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    async def latest() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return router
 

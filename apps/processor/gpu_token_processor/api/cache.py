@@ -1,8 +1,8 @@
 """Caches answers for a second."""
 
-import threading
+import asyncio
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -14,34 +14,44 @@ class Cache:
     """Keeps each answer for `seconds`, or for as long as it took, if that was longer.
 
     So a dashboard that asks for much leaves the store at least half of its time. Concurrent askers
-    of one key wait for one computation.
+    of one key wait for one computation. Used by one event loop.
     """
 
     def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
         self._now = now
-        self._lock = threading.Lock()
         self._entries: dict[Hashable, _Entry] = {}
 
-    def get(self, key: Hashable, compute: Callable[[], T]) -> T:
+    async def get(self, key: Hashable, compute: Callable[[], Awaitable[T]]) -> T:
         """The cached answer, or a new one from `compute`. Errors are not cached."""
-        with self._lock:
-            entry = self._entries.get(key)
-            if entry is None:
-                self._evict()
-                entry = self._entries[key] = _Entry()
-        with entry.lock:
-            started = self._now()
-            if started >= entry.expires:
-                entry.value = compute()
-                done = self._now()
-                entry.expires = done + max(self._seconds, done - started)
-            value: T = entry.value
-            return value
+        entry = self._entries.get(key)
+        if entry is None or entry.expires <= self._now():
+            self._evict()
+            entry = self._entries[key] = _Entry()
+            entry.running = asyncio.ensure_future(self._compute(key, entry, compute))
+            # Whoever asked may have gone meanwhile, and then nobody looks at an error.
+            entry.running.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if entry.running is not None:
+            # Shielded: whoever gives up waiting must not end it for the others.
+            await asyncio.shield(entry.running)
+        value: T = entry.value
+        return value
+
+    async def _compute(self, key: Hashable, entry: "_Entry", compute: Callable[[], Awaitable[Any]]) -> None:
+        started = self._now()
+        try:
+            entry.value = await compute()
+        except BaseException:
+            if self._entries.get(key) is entry:
+                del self._entries[key]
+            raise
+        done = self._now()
+        entry.expires = done + max(self._seconds, done - started)
+        entry.running = None
 
     def _evict(self) -> None:
         now = self._now()
-        for key in [key for key, entry in self._entries.items() if entry.expires <= now and entry.idle]:
+        for key in [key for key, entry in self._entries.items() if entry.expires <= now]:
             del self._entries[key]
         while len(self._entries) >= _MAX_ENTRIES:
             del self._entries[next(iter(self._entries))]
@@ -49,10 +59,7 @@ class Cache:
 
 class _Entry:
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.expires = float("-inf")
+        # Not before it has been computed.
+        self.expires = float("inf")
+        self.running: asyncio.Future[None] | None = None
         self.value: Any = None
-
-    @property
-    def idle(self) -> bool:
-        return not self.lock.locked()

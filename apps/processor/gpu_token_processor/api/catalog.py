@@ -5,6 +5,7 @@ from typing import Annotated, Any, TypeVar
 
 import pymongo
 from fastapi import APIRouter, Query
+from gpu_token_contracts import moment
 
 from gpu_token_processor.api.catalog_models import (
     DeploymentRow,
@@ -16,14 +17,13 @@ from gpu_token_processor.api.catalog_models import (
     PricesAnswer,
     SelectorOf,
 )
+from gpu_token_processor.api.deadlines import STORE_SECONDS
 from gpu_token_processor.api.parameters import CatalogParameters
 from gpu_token_processor.ledger.catalog import Catalog, Dated, Deployment, Lease, Price, Selector
 from gpu_token_processor.ledger.catalog_rules import Span, label
-from gpu_token_processor.ledger.exact import moment, stored_us
+from gpu_token_processor.ledger.exact import stored_us
 
 R = TypeVar("R", bound=Dated)
-
-_STORE_SECONDS = 3.0
 
 Asked = Annotated[CatalogParameters, Query()]
 
@@ -33,7 +33,7 @@ def catalog_routes(read: Callable[[], Catalog]) -> APIRouter:
     router = APIRouter(tags=["catalog"])
 
     def catalog() -> Catalog:
-        with pymongo.timeout(_STORE_SECONDS):
+        with pymongo.timeout(STORE_SECONDS):
             return read()
 
     # Not async: each request runs in its own thread while MongoDB answers.

@@ -33,7 +33,7 @@ _MW_US_PER_KWH = 1_000 * 1_000 * US_PER_HOUR
 
 def cost_answer(ledger: Ledger, window: Window, of: Selection, price_per_kwh_usd: float | None) -> CostAnswer:
     """`of` selects what the fields are about that share the whole range at once."""
-    sums = [counted for counted in ledger.sums if _matches(of, counted.seen)]
+    sums = [counted for counted in ledger.whole_sums if _matches(of, counted.seen)]
     tracks = [
         track
         for track in ledger.coverage.tracks.values()

@@ -64,8 +64,11 @@ _LEDGER: Example = {
         "unpriced_tokens": 0,
         "dead_letters": 0,
         "conflicting_events": 0,
+        "counter_resets": 0,
         "catalog_version": "4f77e02978e9",
         "read_from": "raw",
+        "deleted_seconds": 0.0,
+        "approximate_hours": 0,
     },
     "method": {"basis": "covered", "classes": ["weights"], "shared_by": "hour"},
 }
@@ -147,6 +150,7 @@ _GPU: Example = {
     "mem_total_mb": 24_576.0,
     "power_w": 280.0,
     "price_per_hour_usd": 0.85,
+    "price_source": "event",
     "source": {"topic": "gpu.metrics.v1", "partition": 0, "offset": 30},
 }
 
@@ -219,6 +223,13 @@ _FULL_HEALTH: Example = {
     "status": "unhealthy",
     "reasons": ["mongodb: no answer for 15 s"],
     "version": "0.1.0",
+    "warnings": [
+        "the disk of kafka-1 is 82% full (16.4 of 20.0 GiB): "
+        "give it a larger one, or keep events for less long"
+    ],
+    "disks": [
+        {"name": "kafka-1", "used_bytes": 17609365914, "total_bytes": 21474836480, "used_share": 0.82},
+    ],
     "consumer": {
         "phase": "running",
         "seconds_since_poll": 0.1,
@@ -239,11 +250,55 @@ _PROBLEM: Example = {
     "errors": [{"parameter": "start", "message": "must be a time with zone, such as 2026-01-01T12:00:00Z"}],
 }
 
+_RATES: Example = {
+    "llama-3-70b": {
+        "input_cost_per_token": 1.63966e-7,
+        "output_cost_per_token": 1.63966e-7,
+        "cache_read_input_token_cost": None,
+    }
+}
+
+_BUDGETS: Example = {
+    "month": {
+        "start": "2026-01-01T00:00:00Z",
+        "end": "2026-02-01T00:00:00Z",
+        "counted_until": "2026-01-11T00:00:00Z",
+    },
+    "budgets": [
+        {
+            "name": "fleet",
+            "selector": {},
+            "limit_usd": 60_000.0,
+            "spent_usd": 3_600.0,
+            "spent_share": 0.06,
+            "forecast_usd": 14_400.0,
+            "state": "within",
+            "thresholds": [{"share": 0.8, "crossed_at": None}, {"share": 1.0, "crossed_at": None}],
+        },
+        {
+            "name": "search-team",
+            "selector": {"team": "search"},
+            "limit_usd": 5_000.0,
+            "spent_usd": 3_000.0,
+            "spent_share": 0.6,
+            "forecast_usd": 12_000.0,
+            "state": "warning",
+            "thresholds": [
+                {"share": 0.5, "crossed_at": "2026-01-08T13:00:21Z"},
+                {"share": 0.8, "crossed_at": None},
+                {"share": 1.0, "crossed_at": None},
+            ],
+        },
+    ],
+}
+
 # By the name of the schema.
 EXAMPLES = {
     "UsageAnswer": _USAGE,
     "CostAnswer": _COST,
     "ThroughputAnswer": _THROUGHPUT,
+    "RatesAnswer": _RATES,
+    "BudgetsAnswer": _BUDGETS,
     "GpuInfoAnswer": _GPU_INFO,
     "DeadLettersAnswer": _DEAD_LETTERS,
     "DeploymentsAnswer": _DEPLOYMENTS,

@@ -4,8 +4,11 @@ import time
 from typing import Any
 
 from prometheus_client import Histogram
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+# The media type of answers without end.
+EVENT_STREAM = "text/event-stream"
 # One label for all paths without a route, so that a scanner cannot fill the metrics.
 _UNKNOWN_ROUTE = "unknown"
 
@@ -24,16 +27,22 @@ class Measure:
             return
         started = time.perf_counter()
         status = 500
+        seconds: float | None = None
 
         async def watch(message: Message) -> None:
-            nonlocal status
+            nonlocal status, seconds
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if Headers(raw=message["headers"]).get("content-type", "").startswith(EVENT_STREAM):
+                    # What comes after is no answer that somebody waits for.
+                    seconds = time.perf_counter() - started
             await send(message)
 
         try:
             await self._app(scope, receive, watch)
         finally:
+            if seconds is None:
+                seconds = time.perf_counter() - started
             route: Any = scope.get("route")
             path = getattr(route, "path", _UNKNOWN_ROUTE)
-            self._seconds.labels(path, str(status)).observe(time.perf_counter() - started)
+            self._seconds.labels(path, str(status)).observe(seconds)

@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, RootModel, WithJsonSchema
 
 
 class Answer(BaseModel):
@@ -124,8 +124,22 @@ class LedgerCoverage(Answer):
         "conflicting ones among them"
     )
     conflicting_events: int = Field(description="known event ids that came again with other content")
+    counter_resets: int = Field(
+        description="how often counters of tokens were found to have begun anew, as the events say; "
+        "what they had counted since the last look before is in no event"
+    )
     catalog_version: str
-    read_from: Literal["raw"] = Field(description="raw: every event was read")
+    read_from: Literal["raw", "rollups", "both"] = Field(
+        description="raw: every event was read; rollups: hours counted before were; both: some of each"
+    )
+    deleted_seconds: Exact = Field(
+        description="part of the range that is not in the answer: its events are no longer kept, and it is "
+        "no whole hour, or one that had not been counted"
+    )
+    approximate_hours: int = Field(
+        description="hours whose events are no longer kept and that an earlier catalogue, or gap, has "
+        "divided: a change of the catalogue within such an hour counts from the next on"
+    )
 
 
 class LedgerMethod(Answer):
@@ -239,6 +253,18 @@ class ThroughputAnswer(PerhapsLedgerAnswer):
     total_tokens_per_second: float | None
 
 
+class ModelRates(Answer):
+    """What a token of one model has cost; null: no token of the class was priced."""
+
+    input_cost_per_token: Exact | None
+    output_cost_per_token: Exact | None
+    cache_read_input_token_cost: Exact | None
+
+
+class RatesAnswer(RootModel[dict[str, ModelRates]]):
+    """By model, in USD, under the names that LiteLLM has for prices."""
+
+
 class Source(BaseModel):
     """An event's position in Kafka."""
 
@@ -263,7 +289,10 @@ class GpuInfo(BaseModel):
     mem_used_mb: float | None = Field(None, description="MiB")
     mem_total_mb: float | None = Field(None, description="MiB")
     power_w: float | None = Field(None, description="watts")
-    price_per_hour_usd: float | None = None
+    price_per_hour_usd: float | None = Field(None, description="what an hour costs, wherever that is said")
+    price_source: Literal["event", "inventory", "default"] | None = Field(
+        None, description="inventory: the catalogue"
+    )
     source: Source | None = None
 
 
@@ -271,7 +300,9 @@ class GpuInfoAnswer(Answer):
     """The latest metric of each GPU."""
 
     latest: GpuInfo | None = Field(description="the newest of all that match, as one GPU's answer used to be")
-    items: list[GpuInfo] = Field(description="by gpu_id")
+    items: list[GpuInfo] = Field(
+        description="first those that report, by gpu_id, then the silent ones, the last seen first"
+    )
     next_cursor: str | None = Field(description="pass it as `cursor` for the next page; null on the last")
 
 
@@ -309,10 +340,25 @@ class HealthAnswer(Answer):
     reasons: list[str]
 
 
+class DiskHealth(Answer):
+    """A disk of Kafka or MongoDB."""
+
+    name: str
+    used_bytes: int
+    total_bytes: int
+    used_share: float = Field(description="0 to 1; from 0.8 on there is a warning, from 0.95 on a reason")
+
+
 class FullHealthAnswer(HealthAnswer):
-    """The same, with the state of each part."""
+    """The same, with the state of each part, and of the disks of Kafka and MongoDB."""
 
     version: str
+    warnings: list[str] = Field(
+        description="what will be a reason if nothing is done; every one is a sentence"
+    )
+    disks: list[DiskHealth] = Field(
+        description="those whose size Kafka or MongoDB tells, asked once a minute"
+    )
     consumer: ConsumerHealth
     kafka: str | None = Field(description="null: it answers; else why not")
     mongodb: str | None = Field(description="null: it answers; else why not")

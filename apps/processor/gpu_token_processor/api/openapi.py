@@ -1,5 +1,6 @@
 """The OpenAPI document: FastAPI's, with problem details instead of FastAPI's errors, and with examples."""
 
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,11 +13,16 @@ from gpu_token_processor.api.problems import MEDIA_TYPE
 
 
 def install(app: FastAPI, *, by_token: bool) -> None:
-    """Let the application serve this document; every route must be there."""
-    document = _document(app)
-    if by_token:
-        _declare_token(document)
-    app.openapi = lambda: document  # type: ignore[method-assign]
+    """Let the application serve this document, made when it is first asked for: no start waits for it."""
+
+    @cache
+    def document() -> dict[str, Any]:
+        made = _document(app)
+        if by_token:
+            _declare_token(made)
+        return made
+
+    app.openapi = document  # type: ignore[method-assign]
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

@@ -1,13 +1,17 @@
-"""Query parameters. Unknown ones are refused, so that a misspelt one is not silently ignored."""
+"""Query parameters. Unknown and repeated ones are refused, so that none is silently ignored."""
 
 import re
-from datetime import UTC, datetime
+from collections import Counter
+from datetime import datetime
 from typing import Annotated, Any
 
-from gpu_token_contracts import TimeBounds
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from gpu_token_contracts.bounds import MAX_GPU_INDEX, MAX_TEXT_LENGTH
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from gpu_token_processor.api.gpus import CURSOR_PATTERN
+from gpu_token_processor.exports.months import MONTH_PATTERN, Month
 from gpu_token_processor.ledger.question import (
     DIMENSIONS,
     GPU_INDEX,
@@ -18,32 +22,10 @@ from gpu_token_processor.ledger.question import (
     parse_group_by,
     require_dimensions,
 )
+from gpu_token_processor.times import parse_time
 
-_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", flags=re.ASCII)
 # The value is all behind the first colon, and may be empty.
 _TAG = re.compile(r"^[^:]+:")
-_BOUNDS = TimeBounds()
-
-
-def parse_time(text: Any) -> datetime:
-    """RFC 3339 to UTC; times out of range become the first or last time that an event may have."""
-    match = _RFC3339.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
-        raise ValueError("must be a time with zone, such as 2026-01-01T12:00:00Z")
-    day, minute, second, fraction, zone = match.groups()
-    # A leap second counts as the one before it, as Unix time has it.
-    second = "59" if second == "60" else second
-    zone = "+00:00" if zone in "Zz" else zone
-    try:
-        local = datetime.fromisoformat(f"{day}T{minute}:{second}{(fraction or '')[:7]}{zone}")
-    except ValueError:
-        raise ValueError("is no time of any calendar day") from None
-    if local.year < _BOUNDS.earliest.year:
-        return _BOUNDS.earliest
-    if local.year > _BOUNDS.latest.year:
-        return _BOUNDS.latest
-    return min(max(local.astimezone(UTC), _BOUNDS.earliest), _BOUNDS.latest)
-
 
 Time = Annotated[
     datetime,
@@ -67,11 +49,34 @@ def _tag(text: Any) -> Any:
     return text
 
 
+def _gpu_cursor(text: Any) -> Any:
+    if not isinstance(text, str) or not re.match(CURSOR_PATTERN, text, flags=re.ASCII):
+        raise ValueError("must be the next_cursor of an answer; leave it out for the first page")
+    return text
+
+
+def _month(text: Any) -> Any:
+    if isinstance(text, str):
+        Month.parse(text)
+    return text
+
+
+MonthText = Annotated[
+    str,
+    BeforeValidator(_month),
+    WithJsonSchema({"type": "string", "pattern": MONTH_PATTERN}),
+]
 GroupBy = Annotated[
     str,
     Field(max_length=1024),
     BeforeValidator(_group_by),
     WithJsonSchema({"type": "string", "pattern": GROUP_BY_PATTERN, "maxLength": 1024}),
+]
+GpuCursor = Annotated[
+    str,
+    Field(max_length=1024),
+    BeforeValidator(_gpu_cursor),
+    WithJsonSchema({"type": "string", "pattern": CURSOR_PATTERN, "maxLength": 1024}),
 ]
 Tag = Annotated[
     str,
@@ -81,21 +86,38 @@ Tag = Annotated[
 ]
 
 
+async def given_once(request: Request) -> None:
+    """A dependency of routes. Raises RequestValidationError for a parameter that is given more than once."""
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    errors = [
+        {"type": "repeated", "loc": ("query", name), "msg": f"is given {count} times: give it once"}
+        for name, count in counts.items()
+        if count > 1
+    ]
+    if errors:
+        raise RequestValidationError(errors)
+
+
 class _Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class RangeParameters(_Parameters):
-    """A range of event time, of one host or GPU."""
+class TimesParameters(_Parameters):
+    """A range of event time."""
 
     start: Time | None = Field(None, description="events from this time on")
     end: Time | None = Field(None, description="events before this time")
+
+
+class RangeParameters(TimesParameters):
+    """A range of event time, of one host or GPU."""
+
     host: Text | None = Field(None, description="only events of this host", examples=["gpu-a"])
     gpu_index: GpuIndex | None = Field(None, description="only events of GPUs with this index", examples=[0])
 
 
-class LedgerParameters(RangeParameters):
-    """A range by groups and steps, and which of them."""
+class GroupParameters(RangeParameters):
+    """A range by groups, and which of them."""
 
     group_by: GroupBy | None = Field(
         None,
@@ -103,7 +125,6 @@ class LedgerParameters(RangeParameters):
         "no tag whose name has a comma",
         examples=["model,team"],
     )
-    step: Step | None = Field(None, description="cut the range, in UTC")
     basis: Basis | None = Field(
         None,
         description="what counts: time that readings cover (covered), or all that is leased too (leased)",
@@ -130,6 +151,12 @@ class LedgerParameters(RangeParameters):
             wanted.append((TAG + name, value))
         return tuple(wanted)
 
+
+class LedgerParameters(GroupParameters):
+    """A range by groups and steps, and which of them."""
+
+    step: Step | None = Field(None, description="cut the range, in UTC")
+
     @property
     def asks_for_groups(self) -> bool:
         """Whether more is asked for than sums by model."""
@@ -152,8 +179,18 @@ class GpuParameters(_Parameters):
     host: Text | None = Field(None, description="only GPUs of this host", examples=["gpu-a"])
     name: Text | None = Field(None, description="only GPUs with this name", examples=["RTX 3090"])
     limit: Limit = 100
-    cursor: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
-        None, description="`next_cursor` of the page before", examples=["gpu-a/0/RTX 3090"]
+    cursor: GpuCursor | None = Field(
+        None, description="`next_cursor` of the page before", examples=["live gpu-a/0/RTX 3090"]
+    )
+
+
+class FocusParameters(_Parameters):
+    """One month."""
+
+    month: MonthText | None = Field(
+        None,
+        description="the month that is billed; by default the running one",
+        examples=["2026-10"],
     )
 
 

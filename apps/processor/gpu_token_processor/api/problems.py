@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from gpu_token_processor.api.models import Problem, ProblemError
+from gpu_token_processor.api.questions import TooManyQuestionsError
 from gpu_token_processor.ledger.question import TooManyStepsError
 from gpu_token_processor.store.failures import brief
 
@@ -25,6 +26,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(TooManyStepsError, _too_many_steps)
+    app.add_exception_handler(TooManyQuestionsError, _too_many_questions)
     app.add_exception_handler(PyMongoError, _store)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -44,7 +46,11 @@ def client(scope: Scope) -> str:
 def _http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     title = HTTPStatus(error.status_code).phrase
-    return response(Problem(title=title, status=error.status_code, detail=str(error.detail)), error.headers)
+    headers = dict(error.headers or {})
+    if "Allow" in headers:
+        # Every path is read, and HEAD is answered apart from the routes (head.py).
+        headers["Allow"] = "GET, HEAD"
+    return response(Problem(title=title, status=error.status_code, detail=str(error.detail)), headers)
 
 
 def _validation(_: Request, error: Exception) -> Response:
@@ -59,6 +65,12 @@ def _validation(_: Request, error: Exception) -> Response:
 def _too_many_steps(_: Request, error: Exception) -> Response:
     # Found once the range is known, which stored events may bound.
     return _not_acceptable([ProblemError(parameter="step", message=str(error))])
+
+
+def _too_many_questions(_: Request, error: Exception) -> Response:
+    detail = "Other questions to the store are being answered: ask again in a moment."
+    problem = Problem(title="Too many questions at once", status=503, detail=detail)
+    return response(problem, {"Retry-After": "5"})
 
 
 def _not_acceptable(errors: list[ProblemError]) -> Response:

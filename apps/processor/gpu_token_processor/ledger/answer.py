@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from gpu_token_contracts import Reason
+from gpu_token_contracts import Reason, moment
+from pydantic import BaseModel
 
 from gpu_token_processor.api.models import (
-    Answer,
     ClassCosts,
     ClassTokens,
     IdleCost,
@@ -19,14 +19,15 @@ from gpu_token_processor.api.models import (
     LedgerStep,
 )
 from gpu_token_processor.ledger.book import DEFAULT_PRICE
-from gpu_token_processor.ledger.exact import PPM, US_PER_SECOND, moment, ratio, seconds, usd
-from gpu_token_processor.ledger.ledger import Idle, Ledger, Row, RowKey, Span, Totals
+from gpu_token_processor.ledger.exact import PPM, US_PER_SECOND, ratio, seconds, usd
+from gpu_token_processor.ledger.ledger import Ledger
+from gpu_token_processor.ledger.totals import Idle, Row, RowKey, Span, Totals
 from gpu_token_processor.ledger.usage import none_first
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-def encode_answer(answer: Answer) -> bytes:
+def encode_answer(answer: BaseModel) -> bytes:
     """As JSON, in which exact numbers keep all their digits."""
     return _encode(answer.model_dump())
 
@@ -135,7 +136,7 @@ def _coverage(ledger: Ledger, totals: Totals, total: Row) -> LedgerCoverage:
     unreported_us = round(totals.unreported_us)
     at_default_us = ledger.covered_us(lambda one: one.covered_us if one.source == DEFAULT_PRICE else 0)
     paid_us = covered_us + (totals.unreported_us if ledger.question.basis == "leased" else 0)
-    cells = ledger.cells.values()
+    tokens = ledger.token_counts
     return LedgerCoverage(
         leased_seconds=seconds(shown_us + unreported_us),
         covered_seconds=seconds(shown_us),
@@ -146,15 +147,18 @@ def _coverage(ledger: Ledger, totals: Totals, total: Row) -> LedgerCoverage:
         default_price_share=ratio((at_default_us + totals.unreported_at_default_us) / paid_us, 1)
         if paid_us
         else None,
-        engine_tokens=sum(cell.engine_tokens for cell in cells),
-        gateway_tokens=sum(cell.gateway_tokens for cell in cells),
-        unattributed_tokens=sum(cell.unattributed_tokens for cell in cells),
-        unmatched_tokens=sum(cell.unmatched_tokens for cell in cells),
+        engine_tokens=tokens.engine,
+        gateway_tokens=tokens.gateway,
+        unattributed_tokens=tokens.unattributed,
+        unmatched_tokens=tokens.unmatched,
         unpriced_tokens=total.unpriced,
         dead_letters=sum(ledger.dead_letters.values()),
         conflicting_events=ledger.coverage.conflicts
         + ledger.usage.conflicts
         + ledger.dead_letters.get(Reason.CONFLICT, 0),
+        counter_resets=ledger.counter_resets,
         catalog_version=ledger.book.catalog.version,
-        read_from="raw",
+        read_from=ledger.read_from,
+        deleted_seconds=seconds(ledger.deleted_us),
+        approximate_hours=ledger.approximate_hours,
     )

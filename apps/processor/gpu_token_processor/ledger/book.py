@@ -1,6 +1,6 @@
 """Looks up what the catalogue says of a GPU, a model or an endpoint at a moment."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from fractions import Fraction
 from functools import cache
@@ -55,7 +55,7 @@ class Book:
 
     def __init__(self, catalog: Catalog, default_usd_per_hour: Fraction) -> None:
         self.catalog = catalog
-        self._default = default_usd_per_hour
+        self.default_usd_per_hour = default_usd_per_hour
         rows: Iterable[Dated] = chain(
             catalog.deployments, catalog.prices, catalog.leases, catalog.gpus, catalog.weights, catalog.energy
         )
@@ -67,7 +67,7 @@ class Book:
         self.deployment_of = cache(self._deployment_of)
 
     def __reduce__(self) -> tuple[type["Book"], tuple[Catalog, Fraction]]:
-        return Book, (self.catalog, self._default)
+        return Book, (self.catalog, self.default_usd_per_hour)
 
     def piece(self, at_us: int) -> int:
         """The number of the piece of time that holds this moment."""
@@ -84,6 +84,10 @@ class Book:
             upto = min(end_us, self._cuts[piece + 1])
             yield piece, start_us, upto
             start_us, piece = upto, piece + 1
+
+    def cuts(self, after_us: int, before_us: int) -> list[int]:
+        """The dates between two moments at which a piece begins."""
+        return self._cuts[bisect_right(self._cuts, after_us) : bisect_left(self._cuts, before_us)]
 
     def _identify(self, seen: Seen, piece: int) -> Seen:
         """The GPU with what the catalogue knows of it and the reading does not say.
@@ -184,7 +188,7 @@ class Book:
                 # A price of the zone comes before one of every zone.
                 best = min(rows, key=lambda row: (row.zone is None, row.zone or "", row.market))
                 return best.usd_per_gpu_hour, CATALOG_PRICE
-        return self._default, DEFAULT_PRICE
+        return self.default_usd_per_hour, DEFAULT_PRICE
 
     def _is_for(self, price: Price, kind: str, value: str | None) -> bool:
         if value is None or price.selector.kind != kind:

@@ -1,11 +1,11 @@
-"""What people declare about their GPUs: who serves what, at which price, rented from when to when.
+"""What people declare of their GPUs: who serves what, at which price, rented since when, on which budget.
 
 Every row is dated in event time: it holds from `valid_from_us`, up to but without `valid_to_us`, in
 microseconds since 1970 UTC. None is open.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple
 
 Role = Literal["serve", "prefill", "decode"]
 Market = Literal["on_demand", "spot", "reserved", "owned"]
+# Of /cost, that a budget may be for.
+Dimension = Literal["team", "model", "deployment"]
 
 
 class GpuRef(NamedTuple):
@@ -116,6 +118,28 @@ class Energy(Dated):
     usd_per_kwh: Fraction
 
 
+DEFAULT_THRESHOLDS = (Fraction(4, 5), Fraction(1))
+
+
+class Scope(NamedTuple):
+    """Whose cost a budget is for."""
+
+    dimension: Dimension
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget(Dated):
+    """What a month of the calendar, in UTC, may cost."""
+
+    name: str
+    # None: all that the GPUs cost.
+    selector: Scope | None = None
+    usd_per_month: Fraction
+    # Shares of it at which somebody is told, ascending.
+    thresholds: tuple[Fraction, ...] = DEFAULT_THRESHOLDS
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
     """All rows of CATALOG.yml."""
@@ -126,19 +150,28 @@ class Catalog:
     gpus: tuple[Gpu, ...] = ()
     weights: tuple[Weights, ...] = ()
     energy: tuple[Energy, ...] = ()
+    budgets: tuple[Budget, ...] = ()
     # Another name of a GPU model -> the name that prices use.
     aliases: dict[str, str] = field(default_factory=dict)
     _version: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def version(self) -> str:
-        """A short digest of all rows: two answers with the same version used the same catalogue."""
+        """A short digest of all that cost depends on: answers with the same version used the same rows."""
         if not self._version:
-            lines = sorted(map(repr, chain(self.rows(), self.aliases.items())))
-            digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
-            object.__setattr__(self, "_version", digest)
+            object.__setattr__(self, "_version", _digest(self.rows(), self.aliases.items()))
         return self._version
 
+    @property
+    def digest(self) -> str:
+        """The same of everything, budgets included."""
+        return _digest(self.rows(), self.budgets, self.aliases.items())
+
     def rows(self) -> Iterator[Dated]:
-        """The rows of all sections."""
+        """The rows that cost depends on: of all sections but the budgets."""
         return chain(self.deployments, self.prices, self.leases, self.gpus, self.weights, self.energy)
+
+
+def _digest(*parts: Iterable[object]) -> str:
+    lines = sorted(map(repr, chain(*parts)))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]

@@ -6,7 +6,7 @@ from fractions import Fraction
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from gpu_token_processor.ledger.catalog import Catalog, Dated, GpuRef, Price
+from gpu_token_processor.ledger.catalog import Budget, Catalog, Dated, GpuRef, Price
 from gpu_token_processor.ledger.catalog_fields import at
 from gpu_token_processor.ledger.catalog_rules import EVER_US, NEVER_US, SECTIONS, Span, label
 
@@ -67,6 +67,9 @@ def said(row: Dated) -> str:
     if isinstance(row, Price):
         source = f" ({row.source})" if row.source else ""
         return f"{float(row.usd_per_gpu_hour):g} USD per GPU hour{source}"
+    if isinstance(row, Budget):
+        of = "" if row.selector is None else f" of {row.selector.dimension} {row.selector.value}"
+        return f"{float(row.usd_per_month):.12g} USD a month{of}, thresholds {_words(row.thresholds)}"
     return ", ".join(
         f"{field.name} {_words(getattr(row, field.name))}"
         for field in fields(row)

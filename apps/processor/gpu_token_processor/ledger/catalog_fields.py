@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any, TypeGuard, TypeVar
 
 from gpu_token_contracts.bounds import MAX_GPU_INDEX, MAX_TEXT_LENGTH
-from gpu_token_contracts.timestamps import format_ts
+from gpu_token_contracts.timestamps import format_ts, moment
 
 from gpu_token_processor.ledger import exact as exactly
 
@@ -18,6 +18,8 @@ T = TypeVar("T", bound=str)
 MAX_GPUS = 1024
 # Beyond all prices, powers and weights.
 _MAX_NUMBER = 10**12
+# Of a budget; above it a percentage may be meant.
+_MAX_THRESHOLD = 10
 _UNREADABLE = 10**100
 _SHARE = re.compile(r"\d{1,6}/(?=0*[1-9])\d{1,6}", flags=re.ASCII)
 _TEXT_REMEDY = (
@@ -153,6 +155,21 @@ class Entry:
             )
         return part
 
+    def thresholds(self, name: str, default: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
+        """Shares of a budget, none of them twice; they may lie above 1, and be none."""
+        if not self.has(name):
+            return default
+        values = self.items(name)
+        shares = [exact(value) for value in values]
+        for value, share in zip(values, shares, strict=True):
+            if share is None or not 0 < share <= _MAX_THRESHOLD:
+                raise self.refused(
+                    f"{name} has {shown(value)}",
+                    f"give shares of the budget above 0, up to {_MAX_THRESHOLD}, such as [0.8, 1.0]",
+                )
+        self.refuse_twice(name, values)
+        return tuple(share for share in shares if share is not None)
+
     def dates(self, begin: str = "valid_from", end: str = "valid_to") -> dict[str, int | None]:
         """From when to when the entry holds, as fields of Dated."""
         valid_from_us, valid_to_us = self._time_us(begin), self._time_us(end)
@@ -183,18 +200,18 @@ class Entry:
         value = self.raw(name)
         if value is None:
             return None
-        moment = _moment(value)
-        if moment is None:
+        time = _time(value)
+        if time is None:
             raise self.refused(f"{name} is {shown(value)}", _TIME_REMEDY)
-        return exactly.stored_us(moment)
+        return exactly.stored_us(time)
 
 
 def at(us: int | None, otherwise: str) -> str:
     """A time in a sentence."""
-    return otherwise if us is None else format_ts(exactly.moment(us))
+    return otherwise if us is None else format_ts(moment(us))
 
 
-def _moment(value: Any) -> datetime | None:
+def _time(value: Any) -> datetime | None:
     """YAML's times and dates without a zone are UTC, as YAML says; a text must name its zone."""
     if isinstance(value, str):
         try:

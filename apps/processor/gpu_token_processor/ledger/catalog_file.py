@@ -9,11 +9,15 @@ from typing import Any, TypeVar, get_args
 
 import yaml
 from gpu_token_contracts.bounds import MAX_PRICE_PER_HOUR_USD
+from gpu_token_contracts.yaml_keys import key_twice
 
 from gpu_token_processor.ledger import catalog_rules
 from gpu_token_processor.ledger.catalog import (
+    DEFAULT_THRESHOLDS,
+    Budget,
     Catalog,
     Deployment,
+    Dimension,
     Energy,
     Gpu,
     GpuRef,
@@ -21,6 +25,7 @@ from gpu_token_processor.ledger.catalog import (
     Market,
     Price,
     Role,
+    Scope,
     Selector,
     Weights,
 )
@@ -82,6 +87,7 @@ def parse_catalog(data: Any) -> Catalog:
         gpus=gpus,
         weights=_listed(data, "weights", _weights),
         energy=_listed(data, "energy", _energy),
+        budgets=_listed(data, "budgets", _budget),
         aliases=aliases,
     )
     catalog_rules.check(catalog)
@@ -113,16 +119,8 @@ class _Loader(yaml.CSafeLoader):
             ) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        # A sequence that is tagged as a mapping is refused below.
-        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
-                line = key_node.start_mark.line + 1
-                raise CatalogError(f"line {line}: the key {shown(key)} stands twice: keep one.")
-            seen.add(key if isinstance(key, Hashable) else None)
+        if twice := key_twice(self, node):
+            raise CatalogError(f"line {twice.line}: the key {shown(twice.key)} stands twice: keep one.")
         return super().construct_mapping(node, deep)
 
 
@@ -199,13 +197,17 @@ def _gpu_ref(entry: Entry, item: Any) -> GpuRef:
 
 
 def _selector(entry: Entry, kinds: tuple[str, ...]) -> Selector:
+    return Selector(*_selected(entry, kinds))
+
+
+def _selected(entry: Entry, kinds: tuple[str, ...]) -> tuple[Any, str]:
     remedy = f"give a mapping with one of {', '.join(kinds)}"
     data = entry.raw("selector")
     if not isinstance(data, dict) or len(data) != 1:
         raise entry.refused(f"selector is {shown(data)}" if data else "selector is missing", remedy)
     selector = Entry(f"{entry.where}, selector", data, kinds)
     kind: Any = next(iter(data))
-    return Selector(kind, selector.required_text(kind))
+    return kind, selector.required_text(kind)
 
 
 def _price(entry: Entry, aliases: Mapping[str, str]) -> Price:
@@ -332,6 +334,18 @@ def _energy(entry: Entry) -> Energy:
     return Energy(usd_per_kwh=entry.number("usd_per_kwh"), **entry.dates())
 
 
+def _budget(entry: Entry) -> Budget:
+    name = entry.required_text("name")
+    entry.where += f" ({name})"
+    return Budget(
+        name=name,
+        selector=Scope(*_selected(entry, get_args(Dimension))) if entry.has("selector") else None,
+        usd_per_month=entry.positive("usd_per_month"),
+        thresholds=tuple(sorted(entry.thresholds("thresholds", DEFAULT_THRESHOLDS))),
+        **entry.dates(),
+    )
+
+
 def _aliases(data: Any) -> dict[str, str]:
     """Each other name with the name at the end of its chain, both without a leading "NVIDIA "."""
     if data is None:
@@ -381,5 +395,6 @@ _SECTIONS: dict[str, tuple[tuple[str, ...], bool]] = {
     "gpus": (("uuid", "host", "gpu_index", "name", "card", "share", *_DATES), False),
     "weights": (("uncached_prompt", "cached_prompt", "completion", *_DATES), True),
     "energy": (("usd_per_kwh", *_DATES), True),
+    "budgets": (("name", "selector", "usd_per_month", "thresholds", *_DATES), False),
     "aliases": ((), False),
 }

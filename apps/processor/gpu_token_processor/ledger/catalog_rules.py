@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gpu_token_processor.ledger.catalog import (
+    Budget,
     Catalog,
     Dated,
     Deployment,
@@ -17,7 +18,7 @@ from gpu_token_processor.ledger.catalog import (
 )
 from gpu_token_processor.ledger.catalog_fields import CatalogError, at
 
-SECTIONS = ("deployments", "prices", "leases", "gpus", "weights", "energy")
+SECTIONS = ("deployments", "prices", "leases", "gpus", "weights", "energy", "budgets")
 
 EVER_US = -(10**18)
 NEVER_US = 10**18
@@ -92,6 +93,8 @@ def key(row: Dated) -> Key:
     """What the row is about: rows of one key follow each other in time."""
     if isinstance(row, Deployment):
         return ("id", row.id)
+    if isinstance(row, Budget):
+        return ("name", row.name)
     if isinstance(row, Price):
         return (*row.selector, row.market, row.zone)
     if isinstance(row, Lease):
@@ -105,6 +108,8 @@ def label(row: Dated) -> str:
     """The key in a sentence."""
     if isinstance(row, Deployment):
         return row.id
+    if isinstance(row, Budget):
+        return row.name
     if isinstance(row, Price):
         zone = f", zone {row.zone}" if row.zone is not None else ""
         return f"{row.selector.kind} {row.selector.value}, {row.market}{zone}"

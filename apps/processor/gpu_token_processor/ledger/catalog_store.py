@@ -14,6 +14,7 @@ from pymongo.errors import DuplicateKeyError
 
 from gpu_token_processor.documents import Document
 from gpu_token_processor.ledger.catalog import (
+    Budget,
     Catalog,
     Deployment,
     Energy,
@@ -41,6 +42,7 @@ _ROWS: Mapping[str, Any] = {
     "gpus": tuple[Gpu, ...],
     "weights": tuple[Weights, ...],
     "energy": tuple[Energy, ...],
+    "budgets": tuple[Budget, ...],
 }
 
 # The catalogue that was read last, by its digest.
@@ -94,12 +96,13 @@ def _newest(database: Database[Document], fields: Mapping[str, int] | None = Non
 def _document(catalog: Catalog) -> Document:
     rows = {section: msgspec.to_builtins(getattr(catalog, section), enc_hook=str) for section in _ROWS}
     # As pairs, since a name may hold what a field's name may not.
-    return {"digest": catalog.version, **rows, "aliases": [list(pair) for pair in catalog.aliases.items()]}
+    return {"digest": catalog.digest, **rows, "aliases": [list(pair) for pair in catalog.aliases.items()]}
 
 
 def _catalog(version: Document) -> Catalog:
+    # A version of before has no budgets.
     rows = {
-        section: msgspec.convert(version[section], kind, dec_hook=lambda kind, value: kind(value))
+        section: msgspec.convert(version.get(section, ()), kind, dec_hook=lambda kind, value: kind(value))
         for section, kind in _ROWS.items()
     }
     return Catalog(**rows, aliases=dict(version["aliases"]))

@@ -7,14 +7,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property, lru_cache
 from math import lcm
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from gpu_token_processor.ledger.book import Book, Seen
 from gpu_token_processor.ledger.catalog import Weights
 from gpu_token_processor.ledger.coverage import Sums
-from gpu_token_processor.ledger.exact import divide, pico
+from gpu_token_processor.ledger.exact import divide, pico_of_ratio
 from gpu_token_processor.ledger.usage import NOBODY, Amounts, Named, Whose, none_first
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 CLASSES = ("uncached_prompt", "cached_prompt", "completion")
 
@@ -69,8 +73,9 @@ class Item:
 class GpuPart:
     """One GPU's part of a unit."""
 
-    hosts: set[str] = field(default_factory=set)
-    indexes: set[int] = field(default_factory=set)
+    # Of several the least.
+    host: str | None = None
+    gpu_index: int | None = None
     covered_us: int = 0
     cost_pico: int = 0
 
@@ -104,6 +109,15 @@ class Unit:
         return self.method is None
 
 
+class TokenCounts(NamedTuple):
+    """Tokens by who measured them, and those that have no owner or no engine."""
+
+    engine: int = 0
+    gateway: int = 0
+    unattributed: int = 0
+    unmatched: int = 0
+
+
 @dataclass(slots=True)
 class Cell:
     """One cell, shared. Tokens of a unit without GPUs have nobody to pay for them."""
@@ -113,6 +127,18 @@ class Cell:
     gateway_tokens: int = 0
     unattributed_tokens: int = 0
     unmatched_tokens: int = 0
+
+    @property
+    def methods(self) -> set[str]:
+        """How costs were divided."""
+        return {unit.method for unit in self.units.values() if unit.method is not None}
+
+    @property
+    def token_counts(self) -> TokenCounts:
+        """All four."""
+        return TokenCounts(
+            self.engine_tokens, self.gateway_tokens, self.unattributed_tokens, self.unmatched_tokens
+        )
 
 
 # Units with the weights by which tokens are divided among them.
@@ -136,7 +162,7 @@ def share(sums: Iterable[Sums], usage: Mapping[Named, Amounts], book: Book, weig
     for named, amounts in usage.items():
         prompt, completion = coverage.candidates(named)
         bucket = _Bucket(prompt, completion, named.by_gateway, ItemId(named.model, named.whose))
-        buckets.setdefault(bucket, Amounts()).add(amounts)
+        buckets[bucket] = amounts.and_also(buckets.get(bucket))
     for bucket, amounts in buckets.items():
         if not bucket.by_gateway:
             cell.engine_tokens += amounts.tokens
@@ -154,9 +180,24 @@ def share(sums: Iterable[Sums], usage: Mapping[Named, Amounts], book: Book, weig
 
 def unit_of(counted: Sums) -> UnitId:
     """What the time is paid for with."""
-    return UnitId(_DEPLOYMENT, counted.deployment) if counted.deployment else gpu_unit(counted.gpu_id)
+    return _deployment_unit(counted.deployment) if counted.deployment else gpu_unit(counted.gpu_id)
 
 
+# Made once for each, not in each hour.
+_MOST_UNITS = 4_096
+
+
+@lru_cache(_MOST_UNITS)
+def _order(whose: Whose) -> tuple[tuple[bool, object], ...]:
+    return none_first(whose)
+
+
+@lru_cache(_MOST_UNITS)
+def _deployment_unit(deployment: str) -> UnitId:
+    return UnitId(_DEPLOYMENT, deployment)
+
+
+@lru_cache(_MOST_UNITS)
 def gpu_unit(gpu_id: str) -> UnitId:
     """A GPU of no deployment."""
     return UnitId(_GPU, gpu_id)
@@ -168,42 +209,80 @@ class _Coverage:
     def __init__(self, sums: Iterable[Sums], book: Book) -> None:
         self._book = book
         self.units: dict[UnitId, Unit] = {}
-        # GPU -> its units with the time that it gave each.
-        self._of_gpu: dict[str, dict[UnitId, int]] = defaultdict(lambda: defaultdict(int))
-        self._seen: dict[str, list[Seen]] = defaultdict(list)
-        self._by_uuid: dict[str, set[str]] = defaultdict(set)
-        self._by_place: dict[tuple[str | None, int], set[str]] = defaultdict(set)
-        self._by_host: dict[str, set[str]] = defaultdict(set)
-        paid_us: dict[tuple[UnitId, str, Fraction], int] = defaultdict(int)
-        for counted in sums:
+        self._sums = list(sums)
+        self._found: dict[tuple[object, ...], tuple[_Candidates, _Candidates]] = {}
+        # By the price as two integers, since to hash a fraction takes long.
+        paid_us: dict[tuple[UnitId, str, tuple[int, int]], int] = defaultdict(int)
+        usd_per_hour, price = None, (0, 1)
+        for counted in self._sums:
+            if counted.usd_per_hour is not usd_per_hour:
+                usd_per_hour = counted.usd_per_hour
+                price = usd_per_hour.as_integer_ratio()
             gpu_id, seen = counted.gpu_id, counted.seen
             unit_id = unit_of(counted)
-            part = self.units.setdefault(unit_id, Unit()).gpus.setdefault(gpu_id, GpuPart())
+            unit = self.units.get(unit_id)
+            if unit is None:
+                unit = self.units[unit_id] = Unit()
+            part = unit.gpus.get(gpu_id)
+            if part is None:
+                part = unit.gpus[gpu_id] = GpuPart()
             part.covered_us += counted.covered_us
-            paid_us[unit_id, gpu_id, counted.usd_per_hour] += counted.covered_us
-            self._of_gpu[gpu_id][unit_id] += counted.covered_us
-            self._seen[gpu_id].append(seen)
-            if seen.uuid is not None:
-                self._by_uuid[seen.uuid].add(gpu_id)
-            if seen.gpu_index is not None:
-                self._by_place[seen.host, seen.gpu_index].add(gpu_id)
-                part.indexes.add(seen.gpu_index)
-            if seen.host is not None:
-                self._by_host[seen.host].add(gpu_id)
-                part.hosts.add(seen.host)
-        for (unit_id, gpu_id, usd_per_hour), covered_us in paid_us.items():
-            self.units[unit_id].gpus[gpu_id].cost_pico += pico(covered_us, usd_per_hour)
+            paid_us[unit_id, gpu_id, price] += counted.covered_us
+            index, host = seen.gpu_index, seen.host
+            if index is not None and (part.gpu_index is None or index < part.gpu_index):
+                part.gpu_index = index
+            if host is not None and (part.host is None or host < part.host):
+                part.host = host
+        for (unit_id, gpu_id, ratio), covered_us in paid_us.items():
+            self.units[unit_id].gpus[gpu_id].cost_pico += pico_of_ratio(covered_us, *ratio)
+
+    # What events may name is looked up only if some do.
+
+    @cached_property
+    def _of_gpu(self) -> dict[str, dict[UnitId, int]]:
+        """GPU -> its units with the time that it gave each."""
+        gave_us: dict[str, dict[UnitId, int]] = defaultdict(lambda: defaultdict(int))
+        for counted in self._sums:
+            gave_us[counted.gpu_id][unit_of(counted)] += counted.covered_us
+        return gave_us
+
+    @cached_property
+    def _seen(self) -> dict[str, list[Seen]]:
+        return _grouped((counted.gpu_id, counted.seen) for counted in self._sums)
+
+    @cached_property
+    def _by_uuid(self) -> dict[str, list[str]]:
+        return _grouped((one.seen.uuid, one.gpu_id) for one in self._sums if one.seen.uuid is not None)
+
+    @cached_property
+    def _by_place(self) -> dict[tuple[str | None, int], list[str]]:
+        return _grouped(
+            ((one.seen.host, one.seen.gpu_index), one.gpu_id)
+            for one in self._sums
+            if one.seen.gpu_index is not None
+        )
+
+    @cached_property
+    def _by_host(self) -> dict[str, list[str]]:
+        return _grouped((one.seen.host, one.gpu_id) for one in self._sums if one.seen.host is not None)
 
     def candidates(self, named: Named) -> tuple[_Candidates, _Candidates]:
         """For the prompt and for the completion. Never empty: tokens without a GPU have a unit as well."""
+        key = (named.model, *named[2:7], named.piece)
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = self._find(named)
+        return found
+
+    def _find(self, named: Named) -> tuple[_Candidates, _Candidates]:
         if named.deployment is not None:
             return self._same(self._deployments([named.deployment]), named)
         if named.gpu_uuids:
             gpus = {gpu for uuid in named.gpu_uuids for gpu in self._by_uuid.get(uuid, ())}
             return self._same(self._units_of(gpus, named.piece), named)
         if named.gpu_index is not None:
-            gpus = self._by_place.get((named.host, named.gpu_index), set())
-            return self._same(self._units_of(gpus, named.piece), named)
+            there = self._by_place.get((named.host, named.gpu_index), ())
+            return self._same(self._units_of({*there}, named.piece), named)
         for kind, name in (("endpoint", named.endpoint), ("model", named.model)):
             serving = self._book.serving(kind, name, named.piece) if name is not None else ()
             if serving:
@@ -215,7 +294,7 @@ class _Coverage:
                         _sorted({unit: us for unit, us in found.items() if role[unit.name] != "prefill"}),
                     )
                 return self._same(found, named)
-        gpus = self._by_host.get(named.host, set()) if named.host is not None else set()
+        gpus = {*self._by_host.get(named.host, ())} if named.host is not None else set()
         return self._same(self._units_of(gpus, named.piece), named)
 
     def _same(self, found: dict[UnitId, int], named: Named) -> tuple[_Candidates, _Candidates]:
@@ -250,6 +329,13 @@ class _Coverage:
         return []
 
 
+def _grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
+    groups: dict[K, list[V]] = defaultdict(list)
+    for key, value in pairs:
+        groups[key].append(value)
+    return groups
+
+
 def _sorted(found: Mapping[UnitId, int]) -> _Candidates:
     return tuple(sorted((unit, us) for unit, us in found.items() if us > 0))
 
@@ -263,9 +349,11 @@ def _put(cell: Cell, bucket: _Bucket, amounts: Amounts, prompt: _Candidates, com
         # A part may hold nothing; it says nothing then.
         if part.is_empty:
             continue
-        unit = cell.units.setdefault(unit_id, Unit())
+        unit = cell.units.get(unit_id)
+        if unit is None:
+            unit = cell.units[unit_id] = Unit()
         side = unit.by_gateway if bucket.by_gateway else unit.by_engine
-        side.setdefault(bucket.item, Amounts()).add(part)
+        side[bucket.item] = part.and_also(side.get(bucket.item))
 
 
 def _divided(amounts: Amounts, prompt: _Candidates, completion: _Candidates) -> list[tuple[UnitId, Amounts]]:
@@ -378,20 +466,14 @@ def _charge(unit: Unit, weights: Weights) -> None:
         models[item_id.model].add(amounts)
     if not any(amounts.tokens for amounts in models.values()):
         return
-    unit.method, weigh = _weigh(models, weights)
-    of_token = {
-        (model, at): weigh[model][at] / of_class
-        for model, amounts in models.items()
-        for at, name in enumerate(CLASSES)
-        if (of_class := getattr(amounts, name))
-    }
+    unit.method, of_token = _weigh(models, weights)
     # In whole numbers, which are many times as fast as fractions.
     scale = lcm(*(weight.denominator for weight in of_token.values()))
-    scaled = {key: int(weight * scale) for key, weight in of_token.items()}
+    scaled = {key: weight.numerator * (scale // weight.denominator) for key, weight in of_token.items()}
     parts = [
         (item_id.model, at, item, scaled[item_id.model, at] * item.tokens[at])
         for item_id, item in sorted(
-            unit.items.items(), key=lambda entry: (entry[0].model, none_first(entry[0].whose))
+            unit.items.items(), key=lambda entry: (entry[0].model, _order(entry[0].whose))
         )
         for at in range(len(CLASSES))
         if item.tokens[at] and (item_id.model, at) in scaled
@@ -403,16 +485,19 @@ def _charge(unit: Unit, weights: Weights) -> None:
         part[2].cost_pico[part[1]] += cost
 
 
-def _weigh(models: Mapping[str, Amounts], weights: Weights) -> tuple[str, dict[str, list[Fraction]]]:
-    """By model, the weight of each class as a whole."""
+def _weigh(models: Mapping[str, Amounts], weights: Weights) -> tuple[str, dict[tuple[str, int], Fraction]]:
+    """What one token of a model and class weighs, of those that there are."""
     has_phases = not any(amounts.lacks_prefill or amounts.lacks_decode for amounts in models.values())
-    of_token = [getattr(weights, name) for name in CLASSES]
-
-    def by_tokens(amounts: Amounts) -> list[Fraction]:
-        return [weight * getattr(amounts, name) for weight, name in zip(of_token, CLASSES, strict=True)]
+    of_class = [getattr(weights, name) for name in CLASSES]
+    there = [
+        (model, at, count)
+        for model, amounts in models.items()
+        for at, name in enumerate(CLASSES)
+        if (count := getattr(amounts, name))
+    ]
 
     def by_time(amounts: Amounts) -> list[Fraction]:
-        uncached, cached, _ = by_tokens(amounts)
+        uncached, cached = of_class[0] * amounts.uncached_prompt, of_class[1] * amounts.cached_prompt
         if not uncached + cached:
             uncached, cached = Fraction(amounts.uncached_prompt), Fraction(amounts.cached_prompt)
         prompt = uncached + cached
@@ -423,10 +508,6 @@ def _weigh(models: Mapping[str, Amounts], weights: Weights) -> tuple[str, dict[s
     if has_phases:
         weighed = {model: by_time(amounts) for model, amounts in models.items()}
         if any(map(any, weighed.values())):
-            return PHASE_TIME, weighed
-    weighed = {model: by_tokens(amounts) for model, amounts in models.items()}
-    if not any(map(any, weighed.values())):
-        weighed = {
-            model: [Fraction(getattr(amounts, name)) for name in CLASSES] for model, amounts in models.items()
-        }
-    return WEIGHTS, weighed
+            return PHASE_TIME, {(model, at): weighed[model][at] / count for model, at, count in there}
+    weigh = of_class if any(of_class[at] for _, at, _ in there) else [Fraction(1)] * len(CLASSES)
+    return WEIGHTS, {(model, at): weigh[at] for model, at, _ in there}

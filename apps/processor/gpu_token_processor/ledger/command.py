@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
 from gpu_token_processor.api.models import CostAnswer
-from gpu_token_processor.api.parameters import parse_time
 from gpu_token_processor.ledger.answer import encode_answer
 from gpu_token_processor.ledger.beside import ProcessLostError
 from gpu_token_processor.ledger.book import Book
@@ -28,6 +27,7 @@ from gpu_token_processor.ledger.offline import Source, answer
 from gpu_token_processor.ledger.question import Basis, Question, Step, parse_group_by
 from gpu_token_processor.ledger.written import as_csv, as_table, visible
 from gpu_token_processor.settings import within_bounds
+from gpu_token_processor.times import parse_time
 
 _STDIN = Path("-")
 # Events live too briefly to be worth looking at.

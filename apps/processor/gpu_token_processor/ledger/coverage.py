@@ -1,6 +1,6 @@
 """GPU readings to covered time, in integers, by GPU, price, deployment and clock hour."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple
@@ -47,7 +47,21 @@ class Sums(NamedTuple):
 
 
 # The price and the deployment that a reading states itself.
-_Own = tuple[float | None, str | None]
+Own = tuple[float | None, str | None]
+
+
+class Key(NamedTuple):
+    """What time is added up by, before the catalogue says what it costs."""
+
+    hour: int
+    # Of the time that is covered.
+    piece: int
+    gpu_id: str
+    seen: Seen
+    own: Own
+    # As the readings say it, and the piece of time of the readings: what `seen` comes from.
+    described: Seen
+    read_piece: int
 
 
 @dataclass(slots=True)
@@ -63,7 +77,9 @@ class GpuTrack:
     last: GpuMetric | None = None
     known: "_Known | None" = None
     seen: Seen | None = None
-    own: _Own = (None, None)
+    own: Own = (None, None)
+    # Time of the first reading that was taken.
+    first_us: int = -1
     # Where the latest reading's time is added as long as readings are like it; 0: look again.
     into: list[int] = field(default_factory=list)
     upto_us: int = 0
@@ -92,7 +108,9 @@ class _Known(NamedTuple):
     upto_us: int
     track: GpuTrack
     seen: Seen
-    own: _Own
+    own: Own
+    described: Seen
+    piece: int
 
 
 class Coverage:
@@ -105,7 +123,9 @@ class Coverage:
         self._gap_us = gap_us
         self._tracks: dict[str, GpuTrack] = {}
         self._known: dict[tuple[object, ...], _Known] = {}
-        self._sums: dict[tuple[int, int, str, Seen, _Own], list[int]] = {}
+        self._sums: dict[Key, list[int]] = {}
+        # Each description in each piece of time, and the GPU that it is.
+        self.met: dict[tuple[Seen, int], str] = {}
         self.first_us: int | None = None
         self.last_us: int | None = None
         self.duplicates = 0
@@ -154,7 +174,9 @@ class Coverage:
             known = self._known[alike] = self._meet(reading, ts_us)
         track = known.track
         last = track.last
-        if last is not None:
+        if last is None:
+            track.first_us = ts_us
+        else:
             if ts_us > track.last_us:
                 self._close(track, ts_us)
                 track.ids.clear()
@@ -186,7 +208,7 @@ class Coverage:
 
     def sums(self) -> Iterator[Sums]:
         """What has been counted; GPUs whose time lies outside the range have none."""
-        for (hour, piece, gpu_id, seen, (price, deployment)), counted in self._sums.items():
+        for (hour, piece, gpu_id, seen, (price, deployment), _, _), counted in self._sums.items():
             terms = self._book.terms(seen, piece)
             yield Sums(
                 hour,
@@ -199,14 +221,20 @@ class Coverage:
                 *counted,
             )
 
+    @property
+    def counted(self) -> Mapping[Key, Sequence[int]]:
+        """What sums() is made of: the last five fields of each."""
+        return self._sums
+
     def _meet(self, reading: GpuMetric, ts_us: int) -> _Known:
         piece = self._book.piece(ts_us)
         described = Seen(reading.uuid, reading.host, reading.gpu_index, reading.name, reading.gpu_instance)
         seen = self._book.identify(described, piece)
         gpu_id = gpu_identity(seen)
         track = self._tracks.setdefault(gpu_id, GpuTrack(gpu_id))
+        self.met[described, piece] = gpu_id
         own = (reading.price_per_hour_usd, reading.deployment)
-        return _Known(*self._book.bounds(piece), track, seen, own)
+        return _Known(*self._book.bounds(piece), track, seen, own, described, piece)
 
     def _comes_last(self, track: GpuTrack, last: GpuMetric, reading: GpuMetric) -> bool:
         """Whether the reading governs what follows, of those with its time; drops the same event."""
@@ -243,8 +271,8 @@ class Coverage:
 
     def _hold(self, track: GpuTrack, begins_us: int, ends_us: int) -> None:
         """Count time of the latest reading, cut by hour and by piece."""
-        seen = track.seen
-        assert seen is not None
+        known = track.known
+        assert known is not None
         begins_us = max(begins_us, self._start_us)
         ends_us = min(ends_us, self._end_us)
         if begins_us >= ends_us:
@@ -255,7 +283,7 @@ class Coverage:
             for piece, from_us, upto_us in self._book.pieces(hour_from_us, hour_upto_us):
                 _, piece_upto_us = self._book.bounds(piece)
                 track.upto_us = min((hour + 1) * US_PER_HOUR, piece_upto_us, self._end_us)
-                key = (hour, piece, track.gpu_id, seen, track.own)
+                key = Key(hour, piece, track.gpu_id, known.seen, known.own, known.described, known.piece)
                 track.into = self._sums.setdefault(key, [0, 0, 0, 0, 0])
                 track.add(upto_us - from_us)
 

@@ -1,13 +1,16 @@
 """Integers in the place of floats: parts of money and tokens add up to the whole, to the last digit."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Context, Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 US_PER_MS = 1_000
 US_PER_SECOND = 1_000_000
 US_PER_HOUR = 3_600 * US_PER_SECOND
+HOURS_PER_DAY = 24
+US_PER_DAY = HOURS_PER_DAY * US_PER_HOUR
 PPM = 1_000_000
 PICO_PER_USD = 10**12
 
@@ -29,11 +32,6 @@ def stored_us(ts: datetime) -> int:
     return (since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000) * 1_000
 
 
-def moment(us: int) -> datetime:
-    """Microseconds since 1970 as a time."""
-    return _EPOCH + timedelta(microseconds=us)
-
-
 def clock_hours(begins_us: int, ends_us: int) -> Iterator[tuple[int, int, int]]:
     """The clock hours of a range, by number, each with its beginning and end within the range."""
     while begins_us < ends_us:
@@ -43,6 +41,7 @@ def clock_hours(begins_us: int, ends_us: int) -> Iterator[tuple[int, int, int]]:
         begins_us = upto_us
 
 
+@lru_cache(maxsize=4096)
 def exact(number: float) -> Fraction:
     """The number as it is written: 0.1 is a tenth."""
     return Fraction(Decimal(repr(number)))
@@ -51,6 +50,13 @@ def exact(number: float) -> Fraction:
 def pico(duration_us: int | Fraction, usd_per_hour: Fraction) -> int:
     """What the time costs, in 1e-12 USD; half of one goes to the even neighbour."""
     return round(duration_us * usd_per_hour * PICO_PER_USD / US_PER_HOUR)
+
+
+def pico_of_ratio(duration_us: int, usd: int, hours: int) -> int:
+    """The same of a price that is given as a ratio, and many times as fast."""
+    whole = hours * US_PER_HOUR
+    cost, rest = divmod(duration_us * usd * PICO_PER_USD, whole)
+    return cost + (2 * rest > whole or (2 * rest == whole and cost % 2 == 1))
 
 
 def usd(pico_usd: int) -> Decimal:

@@ -1,100 +1,26 @@
 """Takes events in order of time, and answers what they cost and whose they are. Rules: docs/cost-model.md."""
 
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
-from typing import NamedTuple
+from itertools import chain
+from typing import Literal
 
 from gpu_token_processor.ledger.book import DEFAULT_PRICE, Book
-from gpu_token_processor.ledger.cells import Cell, GpuPart, Item, ItemId, Unit, UnitId, share
+from gpu_token_processor.ledger.catalog import Lease
+from gpu_token_processor.ledger.cells import Cell, Item, TokenCounts, share
 from gpu_token_processor.ledger.coverage import Coverage, Sums
-from gpu_token_processor.ledger.exact import US_PER_HOUR, US_PER_SECOND, clock_hours, divide, pico
-from gpu_token_processor.ledger.question import GPU_INDEX, TAG, Question, period, require_few_steps
+from gpu_token_processor.ledger.covered import Covered
+from gpu_token_processor.ledger.exact import US_PER_HOUR, US_PER_SECOND, pico
+from gpu_token_processor.ledger.folded import Folded, key_of, sum_folded
+from gpu_token_processor.ledger.question import Question, period, require_few_steps
+from gpu_token_processor.ledger.totals import Adding, ShareKey, Silent, Span, Totals, shares_of
 from gpu_token_processor.ledger.usage import Amounts, Named, Usage
 
-# Dimensions that say which GPUs; the others say who used them.
-_OF_GPUS = frozenset({"deployment", "gpu", "host", GPU_INDEX})
-
-# What a lease calls the dimensions that it knows.
-_NAMES = {"gpu": "uuid", "host": "host"}
-
-
-class Place(NamedTuple):
-    """The part of a unit that an amount lies on. None: all of it, or none."""
-
-    deployment: str | None
-    gpu: str | None = None
-    host: str | None = None
-    gpu_index: str | None = None
-
-
-@dataclass(slots=True)
-class Row:
-    """Tokens and money of one key in one step; money in 1e-12 USD."""
-
-    tokens: list[int] = field(default_factory=lambda: [0, 0, 0])
-    reasoning: int = 0
-    requests: int = 0
-    unpriced: int = 0
-    cost_pico: list[int] = field(default_factory=lambda: [0, 0, 0])
-
-    def add(self, item: Item, *, priced: bool) -> None:
-        """Add an item's amounts and cost."""
-        for at, count in enumerate(item.tokens):
-            self.tokens[at] += count
-            self.cost_pico[at] += item.cost_pico[at]
-        self.reasoning += item.reasoning
-        self.requests += item.requests
-        if not priced:
-            self.unpriced += sum(item.tokens)
-
-    def include(self, other: "Row") -> None:
-        """Add another row's."""
-        for at, count in enumerate(other.tokens):
-            self.tokens[at] += count
-            self.cost_pico[at] += other.cost_pico[at]
-        self.reasoning += other.reasoning
-        self.requests += other.requests
-        self.unpriced += other.unpriced
-
-
-@dataclass(slots=True)
-class Idle:
-    """What nobody used, in 1e-12 USD."""
-
-    fleet_pico: int = 0
-    loaded_pico: int = 0
-    unreported_pico: int = 0
-
-    @property
-    def total_pico(self) -> int:
-        """All of it."""
-        return self.fleet_pico + self.loaded_pico + self.unreported_pico
-
-    def include(self, other: "Idle") -> None:
-        """Add another's."""
-        self.fleet_pico += other.fleet_pico
-        self.loaded_pico += other.loaded_pico
-        self.unreported_pico += other.unreported_pico
-
-
-RowKey = tuple[str | None, ...]
-# The bounds of a step; None without steps.
-Span = tuple[int, int] | None
-
-
-@dataclass(slots=True)
-class Totals:
-    """The answer, in integers."""
-
-    rows: dict[tuple[Span, RowKey], Row] = field(default_factory=lambda: defaultdict(Row))
-    idle: dict[Span, Idle] = field(default_factory=lambda: defaultdict(Idle))
-    methods: set[str] = field(default_factory=set)
-    unreported_us: Fraction = Fraction(0)
-    # Part of it whose price is the default one, where it has a price.
-    unreported_at_default_us: Fraction = Fraction(0)
+# Events, hours that had been counted before, or some of each.
+ReadFrom = Literal["raw", "rollups", "both"]
 
 
 class Ledger:
@@ -103,8 +29,22 @@ class Ledger:
     def __init__(self, book: Book, question: Question) -> None:
         self.book = book
         self.question = question
-        self.coverage = Coverage(book, question.start_us, question.end_us, question.gap_us)
+        self.coverage: Coverage | Covered = Coverage(
+            book, question.start_us, question.end_us, question.gap_us
+        )
         self.usage = Usage(book, question.start_us, question.end_us)
+        # Whole days that were shared before, in order.
+        self.folded: list[Folded] = []
+        # What was read for it.
+        self.read_from: ReadFrom = "raw"
+        # Parts of the range whose events were deleted before its hours were counted as a whole.
+        self.deleted: list[tuple[int, int]] = []
+        # Whether events of the range may have been deleted of which nothing at all is known any more.
+        self.may_lack_events = False
+        # What lies behind it is not leased yet; None: all time is over.
+        self.leased_upto_us: int | None = None
+        # Hours that the catalogue would have divided otherwise, if their events were still there.
+        self.approximate_hours = 0
         # Refused events of the range, by reason; nothing else is known of them.
         self.dead_letters: Mapping[str, int] = {}
 
@@ -133,6 +73,21 @@ class Ledger:
         return list(self.coverage.sums())
 
     @cached_property
+    def whole_sums(self) -> list[Sums]:
+        """The same over all hours: one for each GPU, price, deployment and piece of time."""
+        whole: dict[tuple[object, ...], tuple[Sums, list[int]]] = {}
+        for counted in chain(self.sums, *(folded.sums() for folded in self._folded)):
+            _, piece, gpu_id, seen, deployment, usd_per_hour, source, *amounts = counted
+            key = (piece, gpu_id, seen, deployment, usd_per_hour.as_integer_ratio(), source)
+            known = whole.get(key)
+            if known is None:
+                whole[key] = counted, amounts
+            else:
+                for at, amount in enumerate(amounts):
+                    known[1][at] += amount
+        return [Sums(*first[:7], *amounts) for first, amounts in whole.values()]
+
+    @cached_property
     def cells(self) -> dict[int, Cell]:
         """Each clock hour that has events, shared."""
         sums: dict[int, list[Sums]] = defaultdict(list)
@@ -149,10 +104,14 @@ class Ledger:
     def whole_usage(self, wanted: Callable[[Named], bool]) -> dict[Named, Amounts]:
         """The usage of all hours in one."""
         whole: dict[Named, Amounts] = {}
-        for usage in self.usage.hours.values():
-            for named, amounts in usage.items():
-                if wanted(named):
-                    whole.setdefault(named, Amounts()).add(amounts)
+        parts: list[Iterable[tuple[Named, Amounts]]] = [usage.items() for usage in self.usage.hours.values()]
+        parts += [folded.usage() for folded in self._folded]
+        for named, amounts in chain.from_iterable(parts):
+            if wanted(named):
+                known = whole.get(named)
+                if known is None:
+                    known = whole[named] = Amounts()
+                known.add(amounts)
         return whole
 
     def as_one_cell(self, sums: list[Sums], usage: Mapping[Named, Amounts]) -> Cell:
@@ -162,86 +121,146 @@ class Ledger:
 
     def totals(self) -> Totals:
         """Rows, idle time and methods."""
-        totals = Totals()
-        where = dict(self.question.where)
-        users_only = any(name not in _OF_GPUS for name in where)
+        adding = Adding(self.question)
         for hour, cell in self.cells.items():
-            span = period(hour, self.question.step)
-            for unit_id, unit in cell.units.items():
-                if unit.method is not None:
-                    totals.methods.add(unit.method)
-                self._post(totals, span, unit_id, unit, where)
-                if unit.is_idle and not users_only:
-                    self._post_idle(totals.idle[span], unit_id, unit, where)
-        self._post_unreported(totals, where)
-        return totals
-
-    def _post(
-        self, totals: Totals, span: Span, unit_id: UnitId, unit: Unit, where: Mapping[str, str]
-    ) -> None:
-        group_by = self.question.group_by
-        by_gpu = not {"gpu", "host", GPU_INDEX}.isdisjoint((*group_by, *where))
-        for item_id, item in unit.items.items():
-            if item.is_empty:
+            adding.cell(period(hour, self.question.step), cell)
+        for span, folded in self._folded_by_step():
+            folded.add_to(adding, span)
+        for lease in self.book.catalog.leases:
+            if not adding.asks_for(*lease.selector):
                 continue
-            whole = [(Place(unit_id.deployment), item)]
-            for place, part in _on_gpus(unit_id, unit, item) if by_gpu and unit.gpus else whole:
-                if any(_value(name, item_id, place) != value for name, value in where.items()):
-                    continue
-                key = tuple(_value(name, item_id, place) for name in group_by)
-                totals.rows[span, key].add(part, priced=unit_id.has_gpus)
+            lease_key = key_of(lease)
+            for hour, silent in self.silent(lease):
+                adding.silent(period(hour, self.question.step), silent)
+            for stretch in self.folded:
+                if lease_key in stretch.silent:
+                    adding.silent(period(stretch.hour, self.question.step), stretch.silent[lease_key])
+        return adding.totals
 
-    def _post_idle(self, idle: Idle, unit_id: UnitId, unit: Unit, where: Mapping[str, str]) -> None:
-        for gpu_id, part in unit.gpus.items():
-            place = _place(unit_id, gpu_id, part)
-            if any(getattr(place, name) != value for name, value in where.items()):
-                continue
-            if place.deployment is None:
-                idle.fleet_pico += part.cost_pico
-            else:
-                idle.loaded_pico += part.cost_pico
+    def _folded_by_step(self) -> Iterator[tuple[Span, Folded]]:
+        by_step: dict[Span, list[Folded]] = defaultdict(list)
+        for stretch in self.folded:
+            by_step[period(stretch.hour, self.question.step)].append(stretch)
+        for span, stretches in by_step.items():
+            for summed in sum_folded(stretches):
+                yield span, summed
 
-    def _post_unreported(self, totals: Totals, where: Mapping[str, str]) -> None:
-        """Leased time that no reading covers, and, if asked for, its cost."""
-        leases = self.book.catalog.leases
-        if not leases or self.bounds is None or any(name not in _NAMES for name in where):
-            return
-        covered_us: dict[tuple[str, str | None, int, int], Fraction] = defaultdict(Fraction)
+    @cached_property
+    def _folded(self) -> list[Folded]:
+        return sum_folded(self.folded)
+
+    def shares(self) -> Iterator[tuple[ShareKey, Item]]:
+        """What each user has, in parts that add up."""
+        for cell in self.cells.values():
+            yield from shares_of(cell, by_gpu=False)
+        for folded in self._folded:
+            yield from folded.shares()
+
+    @property
+    def token_counts(self) -> TokenCounts:
+        """Of all hours."""
+        counts: list[Sequence[int]] = [cell.token_counts for cell in self.cells.values()]
+        counts += [folded.numbers.tokens for folded in self._folded]
+        return TokenCounts(*map(sum, zip(*counts, strict=True)))
+
+    @property
+    def counter_resets(self) -> int:
+        """How often counters were found to have begun anew."""
+        return self.usage.counter_resets + sum(
+            amounts.counter_resets for folded in self._folded for _, amounts in folded.usage()
+        )
+
+    @cached_property
+    def _reported_us(self) -> dict[tuple[str, str | None, int, int], Fraction | int]:
+        """Covered time by what leases may name, hour and piece."""
+        reported_us: dict[tuple[str, str | None, int, int], Fraction | int] = defaultdict(int)
         for counted in self.sums:
             seen, hour, piece = counted.seen, counted.hour, counted.piece
             terms = self.book.terms(seen, piece)
             # Leases of hosts and of cards count whole cards, of which a slice is a part.
-            part_us = counted.covered_us * terms.share
-            covered_us["host", seen.host, hour, piece] += part_us
+            part_us = counted.covered_us if terms.share == 1 else counted.covered_us * terms.share
+            reported_us["host", seen.host, hour, piece] += part_us
             if terms.card is not None:
-                covered_us["uuid", terms.card, hour, piece] += part_us
+                reported_us["uuid", terms.card, hour, piece] += part_us
             if terms.card != seen.uuid:
-                covered_us["uuid", seen.uuid, hour, piece] += counted.covered_us
-        start_us, end_us = self.bounds
-        for lease in leases:
-            kind, value = lease.selector
-            if any(wanted != (value if _NAMES[name] == kind else None) for name, wanted in where.items()):
-                continue
-            begins_us = max(start_us, start_us if lease.valid_from_us is None else lease.valid_from_us)
-            ends_us = min(end_us, end_us if lease.valid_to_us is None else lease.valid_to_us)
-            silent_us: dict[tuple[int, Fraction, str], Fraction] = defaultdict(Fraction)
-            for hour, hour_from_us, hour_upto_us in clock_hours(begins_us, ends_us):
-                for piece, from_us, upto_us in self.book.pieces(hour_from_us, hour_upto_us):
-                    length_us = lease.gpus * (upto_us - from_us)
-                    silent = max(Fraction(0), length_us - covered_us[kind, value, hour, piece])
-                    silent_us[hour, *self.book.lease_price(lease, from_us)] += silent
-            for (hour, usd_per_hour, source), silent in silent_us.items():
-                totals.unreported_us += silent
-                if self.question.basis == "leased":
-                    totals.unreported_at_default_us += silent if source == DEFAULT_PRICE else 0
-                    totals.idle[period(hour, self.question.step)].unreported_pico += pico(
-                        silent, usd_per_hour
-                    )
+                reported_us["uuid", seen.uuid, hour, piece] += counted.covered_us
+        return reported_us
+
+    @cached_property
+    def _reported_hours(self) -> dict[tuple[str, str | None], list[int]]:
+        """The hours in which there is covered time, by what leases may name, ascending."""
+        hours: dict[tuple[str, str | None], set[int]] = defaultdict(set)
+        for kind, value, hour, _ in self._reported_us:
+            hours[kind, value].add(hour)
+        return {named: sorted(some) for named, some in hours.items()}
+
+    def silent(self, lease: Lease) -> Iterator[tuple[int, Silent]]:
+        """Leased time that no reading covers, by the first of its hours, which lie in one step.
+
+        What is folded is left out, and so is what is deleted: nobody knows of it.
+        """
+        for start_us, end_us in self._unfolded():
+            at_us = start_us if lease.valid_from_us is None else max(start_us, lease.valid_from_us)
+            ends_us = end_us if lease.valid_to_us is None else min(end_us, lease.valid_to_us)
+            if self.leased_upto_us is not None:
+                ends_us = min(ends_us, self.leased_upto_us)
+            while at_us < ends_us:
+                hour = at_us // US_PER_HOUR
+                hours = self._silent_hours(lease, at_us, ends_us)
+                if hours:
+                    yield hour, self._silent_in(lease, at_us, at_us + US_PER_HOUR).times(hours)
+                    at_us += hours * US_PER_HOUR
+                else:
+                    upto_us = min(ends_us, (hour + 1) * US_PER_HOUR)
+                    yield hour, self._silent_in(lease, at_us, upto_us)
+                    at_us = upto_us
+
+    def _silent_hours(self, lease: Lease, at_us: int, ends_us: int) -> int:
+        """How many full hours from here on have no covered time, and lie in one piece and one step."""
+        if at_us % US_PER_HOUR:
+            return 0
+        hour = at_us // US_PER_HOUR
+        _, piece_upto_us = self.book.bounds(self.book.piece(at_us))
+        _, step_upto_us = period(hour, self.question.step) or (at_us, ends_us)
+        upto = min(ends_us, piece_upto_us, step_upto_us) // US_PER_HOUR
+        reported = self._reported_hours.get(lease.selector, [])
+        later = bisect_left(reported, hour)
+        if later < len(reported):
+            upto = min(upto, reported[later])
+        return max(0, upto - hour)
+
+    def _silent_in(self, lease: Lease, from_us: int, upto_us: int) -> Silent:
+        """Within one clock hour."""
+        kind, value = lease.selector
+        hour = from_us // US_PER_HOUR
+        silent_us: dict[tuple[Fraction, str], Fraction] = defaultdict(Fraction)
+        for piece, piece_from_us, piece_upto_us in self.book.pieces(from_us, upto_us):
+            length_us = lease.gpus * (piece_upto_us - piece_from_us)
+            silent_us[self.book.lease_price(lease, piece_from_us)] += max(
+                Fraction(0), length_us - self._reported_us[kind, value, hour, piece]
+            )
+        return _summed(silent_us)
+
+    def _unfolded(self) -> Iterator[tuple[int, int]]:
+        """The parts of the range that are neither folded nor deleted, in microseconds."""
+        if self.bounds is None:
+            return
+        at_us, end_us = self.bounds
+        folded = [(one.hour * US_PER_HOUR, (one.hour + one.hours) * US_PER_HOUR) for one in self.folded]
+        for from_us, upto_us in sorted((*folded, *self.deleted)):
+            yield at_us, from_us
+            at_us = upto_us
+        yield at_us, end_us
+
+    @property
+    def deleted_us(self) -> int:
+        """How much of the range is not in the answer."""
+        return sum(upto_us - from_us for from_us, upto_us in self.deleted)
 
     def covered_us(self, wanted: Callable[[Sums], int] = lambda counted: counted.covered_us) -> Fraction:
         """Of all GPUs, in time of whole cards: a slice counts as its part of one."""
         by_share: dict[Fraction, int] = defaultdict(int)
-        for one in self.sums:
+        for one in self.whole_sums:
             by_share[self.book.terms(one.seen, one.piece).share] += wanted(one)
         return sum((share * us for share, us in by_share.items()), Fraction(0))
 
@@ -251,47 +270,10 @@ class Ledger:
         return sum(track.gap_us for track in self.coverage.tracks.values())
 
 
-def _place(unit_id: UnitId, gpu_id: str, part: GpuPart) -> Place:
-    index = min(part.indexes, default=None)
-    host = min(part.hosts, default=None)
-    return Place(unit_id.deployment, gpu_id, host, None if index is None else str(index))
-
-
-def _on_gpus(unit_id: UnitId, unit: Unit, item: Item) -> Iterator[tuple[Place, Item]]:
-    """The item in parts, one for each GPU: money as the GPUs cost, tokens as long as they were there."""
-    if len(unit.gpus) == 1:
-        [(gpu_id, part)] = unit.gpus.items()
-        yield _place(unit_id, gpu_id, part), item
-        return
-    gpus = sorted(unit.gpus.items())
-    by_time = [part.covered_us for _, part in gpus]
-    by_cost = [part.cost_pico for _, part in gpus] if unit.cost_pico else by_time
-
-    def parts(amount: int, weights: list[int]) -> list[int]:
-        return divide(amount, weights, sum(weights))
-
-    tokens = [parts(count, by_time) for count in item.tokens]
-    costs = [parts(cost, by_cost) for cost in item.cost_pico]
-    reasoning, requests = parts(item.reasoning, by_time), parts(item.requests, by_time)
-    for at, (gpu_id, part) in enumerate(gpus):
-        yield (
-            _place(unit_id, gpu_id, part),
-            Item(
-                [counts[at] for counts in tokens],
-                reasoning[at],
-                requests[at],
-                [costs_[at] for costs_ in costs],
-            ),
-        )
-
-
-def _value(name: str, item_id: ItemId, place: Place) -> str | None:
-    if name == "model":
-        return item_id.model
-    if name in _OF_GPUS:
-        value: str | None = getattr(place, name)
-        return value
-    if name.startswith(TAG):
-        return dict(item_id.whose.tags or ()).get(name.removeprefix(TAG))
-    owner: str | None = getattr(item_id.whose, name)
-    return owner
+def _summed(silent_us: Mapping[tuple[Fraction, str], Fraction]) -> Silent:
+    silent = Silent()
+    for (usd_per_hour, source), time_us in silent_us.items():
+        silent.time_us += time_us
+        silent.at_default_us += time_us if source == DEFAULT_PRICE else 0
+        silent.cost_pico += pico(time_us, usd_per_hour)
+    return silent

@@ -14,6 +14,7 @@ from gpu_token_contracts import (
     decode_gpu_metric,
     decode_token_usage,
     encode,
+    moment,
 )
 
 from gpu_token_processor.api.cost_answer import cost_answer
@@ -21,7 +22,7 @@ from gpu_token_processor.api.models import CostAnswer, Window
 from gpu_token_processor.ledger.beside import beside
 from gpu_token_processor.ledger.book import Book
 from gpu_token_processor.ledger.coverage import Coverage, OutOfOrderError
-from gpu_token_processor.ledger.exact import US_PER_SECOND, moment, stored_us
+from gpu_token_processor.ledger.exact import US_PER_SECOND, stored_us
 from gpu_token_processor.ledger.ledger import Ledger
 from gpu_token_processor.ledger.question import Question
 from gpu_token_processor.ledger.sorting import in_order
@@ -74,11 +75,13 @@ def answer(
     try:
         ledger.coverage, ledger.usage = _read_straight(sources, book, question, progress)
     except (OutOfOrderError, _NotStraightError):
+        coverage = Coverage(book, question.start_us, question.end_us, question.gap_us)
         for event in _sorted(_events(sources)):
             if isinstance(event, TokenUsage):
                 ledger.usage.take((event,))
             else:
-                ledger.coverage.take((event,))
+                coverage.take((event,))
+        ledger.coverage = coverage
     ledger.finish()
     return cost_answer(ledger, _window(ledger), Selection(), price_per_kwh_usd)
 

@@ -1,10 +1,10 @@
 """Usage events to amounts by clock hour, in integers, before anybody knows what they cost."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from gpu_token_contracts import TokenUsage
+from gpu_token_contracts import TokenUsage, moment
 
 from gpu_token_processor.ledger.book import Book
 from gpu_token_processor.ledger.coverage import OutOfOrderError
@@ -15,7 +15,6 @@ from gpu_token_processor.ledger.exact import (
     US_PER_MS,
     US_PER_SECOND,
     clock_hours,
-    moment,
     stored_us,
 )
 
@@ -61,7 +60,7 @@ class Named(NamedTuple):
     piece: int
 
 
-_DIVISIBLE = (
+DIVISIBLE = (
     "uncached_prompt",
     "cached_prompt",
     "completion",
@@ -69,7 +68,10 @@ _DIVISIBLE = (
     "requests",
     "prefill_us",
     "decode_us",
+    "counter_resets",
 )
+COUNTED = ("events", *DIVISIBLE)
+FLAGS = ("lacks_prefill", "lacks_decode", "cached_known")
 
 
 class Amounts:
@@ -79,6 +81,7 @@ class Amounts:
         "cached_known",
         "cached_prompt",
         "completion",
+        "counter_resets",
         "decode_us",
         "events",
         "lacks_decode",
@@ -98,6 +101,7 @@ class Amounts:
         self.requests = 0
         self.prefill_us = 0
         self.decode_us = 0
+        self.counter_resets = 0
         # Whether any event with such tokens does not tell the time that they took.
         self.lacks_prefill = False
         self.lacks_decode = False
@@ -107,7 +111,7 @@ class Amounts:
     def part(self, since: int, until: int, whole: int) -> "Amounts":
         """What is counted evenly between two moments of a whole interval."""
         part = Amounts()
-        for name in _DIVISIBLE:
+        for name in DIVISIBLE:
             amount = getattr(self, name)
             setattr(part, name, amount * until // whole - amount * since // whole)
         # An event is counted where it ends.
@@ -131,9 +135,19 @@ class Amounts:
         self.requests += other.requests
         self.prefill_us += other.prefill_us
         self.decode_us += other.decode_us
+        self.counter_resets += other.counter_resets
         self.lacks_prefill |= other.lacks_prefill
         self.lacks_decode |= other.lacks_decode
         self.cached_known |= other.cached_known
+
+    def and_also(self, other: "Amounts | None") -> "Amounts":
+        """Both, of which neither is changed; this one itself without another."""
+        if other is None:
+            return self
+        both = Amounts()
+        both.add(self)
+        both.add(other)
+        return both
 
     @property
     def prompt(self) -> int:
@@ -229,6 +243,8 @@ class Usage:
             amounts.requests += 1 if usage.requests is None else usage.requests
             if usage.reasoning_tokens is not None:
                 amounts.reasoning += usage.reasoning_tokens
+            if usage.counter_resets is not None:
+                amounts.counter_resets += usage.counter_resets
             if usage.prefill_seconds is not None:
                 amounts.prefill_us += round(usage.prefill_seconds * US_PER_SECOND)
             elif prompt:
@@ -241,6 +257,27 @@ class Usage:
                 self._spread(amounts, alike, stored_us(ts), interval_seconds)
         if latest is not None:
             self._remember(latest)
+
+    @property
+    def counter_resets(self) -> int:
+        """How often counters were found to have begun anew in the range."""
+        return sum(amounts.counter_resets for usage in self.hours.values() for amounts in usage.values())
+
+    def include(
+        self, hours: Mapping[int, Mapping[Named, Amounts]], first_us: int | None, last_us: int | None
+    ) -> None:
+        """Add what was counted elsewhere, of other time. The amounts become this one's own."""
+        for hour, usage in hours.items():
+            here = self.hours.setdefault(hour, {})
+            for named, amounts in usage.items():
+                known = here.get(named)
+                if known is None:
+                    here[named] = amounts
+                else:
+                    known.add(amounts)
+        if first_us is not None and last_us is not None:
+            self.first_us = first_us if self.first_us is None else min(self.first_us, first_us)
+            self.last_us = last_us if self.last_us is None else max(self.last_us, last_us)
 
     def _remember(self, latest: TokenUsage) -> None:
         self._at_us = stored_us(latest.ts)

@@ -2,14 +2,17 @@
 
 import io
 import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from decimal import Decimal
 
+from gpu_token_contracts.timestamps import format_ts
 from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from gpu_token_processor.api.models import IdleCost, LedgerAmounts, LedgerAnswer
+from gpu_token_processor.api.models import IdleCost, LedgerAmounts, LedgerAnswer, LedgerStep
 
 _NO_VALUE = "-"
 # How much of a time a step needs.
@@ -22,13 +25,16 @@ _CELL_PADDING = 2
 # What a spreadsheet takes for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _QUOTED = re.compile(r'[",\r\n]')
+# The kind of a line that is not idle time.
+USED = "used"
 _IDLE = {
     "fleet_idle": ("fleet_usd", "idle: GPUs without tokens"),
     "loaded_idle": ("loaded_usd", "idle: deployments without tokens"),
     "unreported": ("unreported_usd", "leased, not reported"),
 }
 _TOKENS = ("uncached_prompt", "cached_prompt", "completion", "reasoning", "total", "requests", "unpriced")
-_NUMBERS = ("prompt", "cached", "completion", "USD", "USD per million")
+_COUNTS = tuple(name for name in _TOKENS if name != "requests")
+_NUMBERS = ("uncached", "cached", "completion", "USD", "USD per million")
 
 
 def as_csv(answer: LedgerAnswer) -> str:
@@ -37,34 +43,58 @@ def as_csv(answer: LedgerAnswer) -> str:
     A text that a spreadsheet would take for a formula has a ' before it; numbers are as they are.
     """
     dimensions = _dimensions(answer)
-    counts = [name for name in _TOKENS if name != "requests"]
-    columns = [*(f"{name}_tokens" for name in counts), "requests", "cost_usd", "cost_per_million_tokens_usd"]
-    lines: list[list[object]] = [["kind", "start", "end", *dimensions, *columns]]
+    lines: list[Sequence[object]] = [csv_header(dimensions)]
     for row in answer.rows:
-        numbers = [*(getattr(row.tokens, name) for name in counts), row.tokens.requests, row.cost_usd]
+        numbers = [*(getattr(row.tokens, name) for name in _COUNTS), row.tokens.requests, row.cost_usd]
         lines.append(
             [
-                "used",
-                _time(row, "start"),
-                _time(row, "end"),
+                USED,
+                row.start,
+                row.end,
                 *row.key.values(),
                 *numbers,
                 row.cost_per_million_tokens_usd,
             ]
         )
-    parts: list[tuple[object, IdleCost]] = [(step, step.idle) for step in answer.steps or ()]
-    parts = parts or [(answer.total, answer.idle)]
+    parts: list[tuple[LedgerStep | LedgerAmounts, IdleCost]] = [(answer.total, answer.idle)]
+    if answer.steps:
+        parts = [(step, step.idle) for step in answer.steps]
     for span, idle in parts:
         for kind, (field, _) in _IDLE.items():
             cost_usd: Decimal = getattr(idle, field)
             if cost_usd:
-                blank = [""] * (len(dimensions) + len(_TOKENS))
-                lines.append([kind, _time(span, "start"), _time(span, "end"), *blank, cost_usd, ""])
+                lines.append(csv_idle_line(kind, (span.start, span.end), cost_usd, len(dimensions)))
+    return csv_text(lines)
+
+
+def csv_header(dimensions: Sequence[str]) -> list[str]:
+    """The names of the columns."""
+    counts = [f"{name}_tokens" for name in _COUNTS]
+    numbers = [*counts, "requests", "cost_usd", "cost_per_million_tokens_usd"]
+    return ["kind", "start", "end", *dimensions, *numbers]
+
+
+def csv_idle_line(
+    kind: str, bounds: tuple[datetime | None, datetime | None], cost_usd: Decimal, dimensions: int
+) -> list[object]:
+    """A line of idle time, with None for so many dimensions."""
+    return [kind, *bounds, *[None] * (dimensions + len(_TOKENS)), cost_usd, None]
+
+
+def csv_text(lines: Iterable[Sequence[object]]) -> str:
+    """Lines of CSV; numbers are without exponent.
+
+    A text that a spreadsheet would take for a formula has a ' before it.
+    """
     return "".join(",".join(map(_csv_cell, line)) + "\n" for line in lines)
 
 
 def _csv_cell(value: object) -> str:
     # Not by the module csv, which leaves a carriage return without quotes.
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, datetime):
+        value = format_ts(value)
     text = "" if value is None else str(value)
     if isinstance(value, str) and text.startswith(_FORMULA):
         text = f"'{text}"
@@ -125,9 +155,8 @@ def _dimensions(answer: LedgerAnswer) -> list[str]:
     return list(answer.rows[0].key) if answer.rows else ["model"]
 
 
-def _time(span: object, name: str) -> str:
-    moment = getattr(span, name)
-    return "" if moment is None else moment.isoformat().replace("+00:00", "Z")
+def _time(moment: datetime | None) -> str:
+    return "" if moment is None else format_ts(moment)
 
 
 def _numbers(row: LedgerAmounts) -> list[str]:
@@ -144,7 +173,7 @@ def _notes(answer: LedgerAnswer) -> list[str]:
     """What a reader must know of how sure the numbers are."""
     coverage = answer.coverage
     notes = [
-        f"{_time(answer.total, 'start')} to {_time(answer.total, 'end')}",
+        f"{_time(answer.total.start)} to {_time(answer.total.end)}",
         f"GPU seconds: {coverage.covered_seconds:f} covered, {coverage.gap_seconds:f} in gaps, "
         f"{coverage.unreported_seconds:f} leased and not reported.",
     ]
@@ -159,4 +188,9 @@ def _notes(answer: LedgerAnswer) -> list[str]:
         notes.append(f"{coverage.unattributed_tokens:,} tokens are nobody's: no gateway reported them.")
     if coverage.conflicting_events:
         notes.append(f"{coverage.conflicting_events:,} events came again with other content.")
+    if coverage.counter_resets:
+        notes.append(
+            f"Counters began anew, by the events: {coverage.counter_resets:,}. "
+            "What they counted after they were last read is missing."
+        )
     return notes

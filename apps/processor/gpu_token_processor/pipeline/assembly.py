@@ -45,10 +45,11 @@ class DataPath:
         guard = DeadLetterGuard(
             self._topics, settings.dlq_max_consecutive, settings.dlq_max_share, settings.dlq_window_events
         )
-        writer = Writer(self._store, self._sink, guard, self._metrics)
+        gap = timedelta(seconds=settings.metric_gap_seconds)
+        writer = Writer(self._store, self._sink, guard, self._metrics, gap)
         decoder = Decoder(
             self._topics,
-            max_age=timedelta(days=settings.event_max_age_days),
+            max_age=settings.retention.accepted_age,
             max_ahead=timedelta(seconds=settings.event_max_ahead_seconds),
         )
         poller = Poller(

@@ -7,6 +7,7 @@ from gpu_token_contracts import Reason
 
 from gpu_token_processor.pipeline.batch import Batch
 
+_SOUND = (Reason.CONFLICT, Reason.TOO_LATE)
 _REMEDY = "mend the producer or this processor's version, then restart it; nothing was skipped."
 
 
@@ -52,10 +53,11 @@ class DeadLetterGuard:
 def _outcomes(batch: Batch) -> dict[str, list[tuple[bool, int]]]:
     """For each topic, runs of (refused, count) in the order of arrival within each partition.
 
-    Conflicts are left out. Such an event is sound, and only its id is taken; nothing that is mended
-    later changes that. A file that was changed and is replayed would stop the processor at every start.
+    Conflicts and late events are left out. Such an event is sound: only its id is taken, or its hour is
+    closed, and nothing that is mended later changes that. A file that was changed and is replayed, or that
+    is old, would stop the processor at every start.
     """
-    refusals = [refusal for refusal in batch.refusals if refusal.reason != Reason.CONFLICT]
+    refusals = [refusal for refusal in batch.refusals if refusal.reason not in _SOUND]
     if not refusals:
         accepted: dict[str, list[tuple[bool, int]]] = {}
         for writes in batch.writes.values():

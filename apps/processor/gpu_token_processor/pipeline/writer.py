@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 
 from gpu_token_processor.metrics import Metrics
@@ -21,6 +22,7 @@ from gpu_token_processor.pipeline.dead_letters import (
 from gpu_token_processor.pipeline.guard import DeadLetterGuard
 from gpu_token_processor.pipeline.retry import Retrier, Stopped
 from gpu_token_processor.pipeline.storing import store_writes
+from gpu_token_processor.rollups.touched import touched_hours
 from gpu_token_processor.store.collections import DEAD_LETTERS
 from gpu_token_processor.store.contract import EventStore, StoreUnavailable
 
@@ -34,9 +36,15 @@ class Writer:
     """Takes batches in order, and returns them in the same order once they are safe."""
 
     def __init__(
-        self, store: EventStore, sink: DeadLetterSink, guard: DeadLetterGuard, metrics: Metrics
+        self,
+        store: EventStore,
+        sink: DeadLetterSink,
+        guard: DeadLetterGuard,
+        metrics: Metrics,
+        gap: timedelta,
     ) -> None:
         self._store = store
+        self._gap = gap
         self._sink = sink
         self._guard = guard
         self._metrics = metrics
@@ -123,6 +131,8 @@ class Writer:
                 self._metrics.stored.labels(collection).inc(stored.stored)
                 self._metrics.duplicates.labels(collection).inc(stored.duplicates)
                 self._metrics.conflicting.labels(collection).inc(stored.conflicts)
+        # Duplicates too: they may have come before, and the processor has been killed before it marked them.
+        self.retrier.call(partial(self._store.mark_hours, self._touched(batch)))
         self._observe_delays(batch)
         self._guard.check(batch)
         if batch.resent:
@@ -130,6 +140,14 @@ class Writer:
         if batch.refusals:
             self._report(self.retrier.call(partial(dead_letter, self._sink, self._store, batch.refusals)))
         self._metrics.write_seconds.observe(time.monotonic() - started)
+
+    def _touched(self, batch: Batch) -> set[int]:
+        """The clock hours that its events lie in."""
+        return {
+            hour
+            for collection, writes in batch.writes.items()
+            for hour in touched_hours(collection, writes.documents, self._gap)
+        }
 
     def _report(self, sent: list[Refusal]) -> None:
         first_of: dict[tuple[str, str], Refusal] = {}

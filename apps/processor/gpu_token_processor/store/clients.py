@@ -30,6 +30,21 @@ def catalog_client(settings: MongoSettings) -> MongoClient[Document]:
     return _client(settings, "gpu-token-catalog", _WRITE_TIMEOUT_MS)
 
 
+def rollup_client(settings: MongoSettings) -> MongoClient[Document]:
+    """For those who count hours. Connects at its first use."""
+    return _client(settings, "gpu-token-rollups", _READ_TIMEOUT_MS)
+
+
+def budget_client(settings: MongoSettings) -> MongoClient[Document]:
+    """For the thread that looks at budgets. Connects at its first use."""
+    return _client(settings, "gpu-token-budgets", _READ_TIMEOUT_MS)
+
+
+def closing_client(settings: MongoSettings) -> MongoClient[Document]:
+    """For the command that closes months. Connects at its first use."""
+    return _client(settings, "gpu-token-closings", _READ_TIMEOUT_MS)
+
+
 def _client(settings: MongoSettings, name: str, socket_timeout_ms: int) -> MongoClient[Document]:
     security = _security(settings)
     try:

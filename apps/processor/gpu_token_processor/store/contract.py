@@ -1,6 +1,6 @@
 """What the data path needs from a store."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -59,5 +59,12 @@ class EventStore(Protocol):
 
         Later is by time in milliseconds, then by `event_id`, of which an absent one is the least: what
         is kept does not depend on the order of arrival.
+        """
+        ...
+
+    def mark_hours(self, hours: Collection[int]) -> None:
+        """Say that events of these clock hours have come. Raises StoreUnavailable.
+
+        To be called when the events are stored, and before their offsets are committed.
         """
         ...

@@ -66,6 +66,9 @@ def _remedy(error: Exception, text: str) -> str:
     if isinstance(error, OperationFailure) and error.code == _UNAUTHORIZED:
         return "MongoDB does not let this user do that, check MONGO_USERNAME: "
     if isinstance(error, ConnectionFailure) and "SSL" in text:
+        # A store that stands still takes connections, and says nothing.
+        if "timed out" in text and "certificate" not in text:
+            return "MongoDB does not answer: "
         return "TLS with MongoDB fails, check MONGO_CA_FILE and MONGO_URL: "
     return ""
 

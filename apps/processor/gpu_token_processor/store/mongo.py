@@ -1,15 +1,17 @@
 """Writes to MongoDB, one round trip for each batch and collection."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
+from bson import ObjectId
 from pymongo import MongoClient
 from pymongo.database import Database
 
 from gpu_token_processor.documents import Document
-from gpu_token_processor.store.collections import GPU_LATEST
+from gpu_token_processor.store.collections import GPU_LATEST, ROLLUP_MARKS
 from gpu_token_processor.store.contract import InsertOutcome, RefusedDocument, StoreUnavailable
 from gpu_token_processor.store.failures import DUPLICATE_KEY, WRITE_ERRORS, blames_document, translate
+from gpu_token_processor.store.marks import marks
 
 # On disk at a majority before an offset is committed.
 _DURABLE = {"w": "majority", "j": True}
@@ -71,6 +73,14 @@ class MongoEventStore:
         ]
         reply = self._run({"update": GPU_LATEST, "updates": updates, "ordered": False})
         _require_done("latest", reply, but=DUPLICATE_KEY)
+
+    def mark_hours(self, hours: Collection[int]) -> None:
+        """See EventStore."""
+        updates = [
+            {"q": {"_id": hour}, "u": change, "upsert": True} for hour, change in marks(hours, ObjectId())
+        ]
+        if updates:
+            _require_done("mark", self._run({"update": ROLLUP_MARKS, "updates": updates, "ordered": False}))
 
     def _run(self, command: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -1,6 +1,6 @@
 """The API's queries. Every range of event time is [start, end) and uses the index on ts."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
@@ -19,7 +19,7 @@ from gpu_token_processor.ledger.catalog import Catalog
 from gpu_token_processor.ledger.catalog_store import read_catalog
 from gpu_token_processor.ledger.usage import GATEWAY
 from gpu_token_processor.selection import Range, Selection
-from gpu_token_processor.store.collections import DEAD_LETTERS, GPU_LATEST
+from gpu_token_processor.store.collections import CATALOG, DEAD_LETTERS, GPU_LATEST, ROLLUP_MARKS
 
 
 class UsageRow(NamedTuple):
@@ -49,6 +49,8 @@ _READING_FIELDS = {"_id": 0} | dict.fromkeys(
 )
 _USAGE_FIELDS = {"_id": 0} | dict.fromkeys(TokenUsage.__struct_fields__, 1)
 
+# Hours that late events have come to stay marked for minutes; thousands are, after a rebuild.
+_NEWEST_MARKS = 100
 _USUAL_INTERVAL = timedelta(minutes=2)
 
 
@@ -87,6 +89,14 @@ class Reads(Protocol):
         """Counts by topic and reason, in that order."""
         ...
 
+    def state(self) -> Hashable:
+        """Another one after anything has been stored or declared. Costs little, whatever is stored."""
+        ...
+
+    def statistics(self) -> Mapping[str, Any]:
+        """What MongoDB's dbStats says of the database."""
+        ...
+
     def connect(self) -> None:
         """Wait until a server is found; returns at once if one is known."""
         ...
@@ -99,8 +109,10 @@ class Reads(Protocol):
 class MongoReads:
     """Reads on MongoDB."""
 
-    def __init__(self, client: MongoClient[Document], database: str) -> None:
+    def __init__(self, client: MongoClient[Document], database: str, batch_events: int = 0) -> None:
+        """`batch_events`: so many come at once at most; 0: as many as MongoDB likes to give."""
         self._database: Database[Document] = client[database]
+        self._batch_events = batch_events
         # The latest usage when last asked; the next search starts there.
         self._newest_usage: datetime | None = None
 
@@ -134,13 +146,13 @@ class MongoReads:
     def readings(self, during: Range) -> Iterator[GpuMetric]:
         """See Reads."""
         found = self._database[COLLECTION_GPU_METRICS].find(_filter(during), _READING_FIELDS)
-        for document in found.sort("ts"):
+        for document in found.sort("ts").batch_size(self._batch_events):
             yield GpuMetric(**document)
 
     def usage(self, during: Range) -> Iterator[TokenUsage]:
         """See Reads."""
         events = self._database[COLLECTION_TOKEN_USAGE]
-        found = events.find(_filter(during), _USAGE_FIELDS).sort("ts")
+        found = events.find(_filter(during), _USAGE_FIELDS).sort("ts").batch_size(self._batch_events)
         later: list[Document] = []
         if during.end is not None:
             # Intervals that begin in the range and end after it: the usual ones lie close behind it, and the
@@ -225,6 +237,24 @@ class MongoReads:
             DeadLetterCount(group["_id"]["topic"], group["_id"]["reason"], group["events"], group["latest"])
             for group in groups
         )
+
+    def state(self) -> Hashable:
+        """See Reads.
+
+        Each batch gives the hours of its events a mark with a new token; that of the running hour is among
+        the newest.
+        """
+        marks = self._database[ROLLUP_MARKS].find({}, {"token": 1}).sort("_id", DESCENDING)
+        declared = self._database[CATALOG].find_one({}, {"_id": 1}, sort=[("_id", DESCENDING)])
+        return (
+            tuple((mark["_id"], mark["token"]) for mark in marks.limit(_NEWEST_MARKS)),
+            self._database[DEAD_LETTERS].estimated_document_count(),
+            declared and declared["_id"],
+        )
+
+    def statistics(self) -> Mapping[str, Any]:
+        """See Reads."""
+        return self._database.command("dbStats")
 
     def connect(self) -> None:
         """See Reads."""

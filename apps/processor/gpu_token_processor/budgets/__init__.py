@@ -1,0 +1,1 @@
+"""Budgets: what a month has cost, what it will, and who is told."""

@@ -1,0 +1,1 @@
+"""Rows for finance, and months that are closed."""
