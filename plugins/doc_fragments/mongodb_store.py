@@ -1,8 +1,16 @@
-"""Documentation of the option store, which every mongodb_* module takes."""
+"""Documentation of the option store, which every mongodb_* module takes, and of database, which most take."""
 
 
 class ModuleDocFragment:
-    """The same option as STORE_ARGUMENT in module_utils/mongodb_connection.py."""
+    """The same options as in module_utils/mongodb_connection.py: STORE_ARGUMENT, and CONNECTION_ARGUMENTS."""
+
+    DATABASE = """
+options:
+  database:
+    description: The database.
+    type: str
+    required: true
+"""
 
     DOCUMENTATION = """
 options:

@@ -14,6 +14,9 @@ Result = Mapping[str, Any]
 Check = dict[str, Any]
 
 TOKENS = ("prompt_tokens", "completion_tokens")
+MIB, GIB = 2**20, 2**30
+# A service whose disk is full stops, so it fails its checks before that.
+NEARLY_FULL_PERCENT, FULL_PERCENT = 80, 95
 NOTHING = {"stored": 0, "distinct": 0, **dict.fromkeys(TOKENS, 0)}
 
 
@@ -66,6 +69,41 @@ def container_checks(inspected: Result, wanted_image: Result, user: Result, cont
     ]
 
 
+def _size_and_free(df: Result) -> tuple[int, int] | None:
+    """What `df --block-size=1 --output=size,avail` said, if it could."""
+    lines = str(df.get("stdout", "")).splitlines()
+    if df.get("rc") != 0 or len(lines) < 2:
+        return None
+    size, free = map(int, lines[1].split())
+    return size, free
+
+
+def has_room(df: Result, mib: int) -> bool:
+    """Of the same: whether so much is free, or it is not known."""
+    found = _size_and_free(df)
+    return found is None or found[1] >= mib * MIB
+
+
+def disk_check(df: Result, directory: str) -> Check:
+    """Of `df --block-size=1 --output=size,avail` of a directory on the disk: how full that is."""
+    found = _size_and_free(df)
+    if found is None:
+        return check(
+            "free space", False, f"df {directory}: {reason({'msg': df.get('stderr') or df.get('msg')})}"
+        )
+    size, free = found
+    percent = 100 * (size - free) // size
+    detail = (
+        f"{percent} % of the {size / GIB:.1f} GiB under {directory} are used, {free / GIB:.1f} GiB are free"
+    )
+    remedy = "raise data_disk_gib in fleet.yml, or keep events for less long (docs/sizing.md)"
+    if percent >= FULL_PERCENT:
+        detail = f"Full: {detail}, and {FULL_PERCENT} % is the limit: {remedy}."
+    elif percent >= NEARLY_FULL_PERCENT:
+        detail = f"Nearly full: {detail}, and {FULL_PERCENT} % is the limit: {remedy}."
+    return check("free space", percent < FULL_PERCENT, detail)
+
+
 def topic_checks(compared: Result, topics: Sequence[Mapping[str, Any]]) -> list[Check]:
     """Of a dry run of kafka_topics: what it would change, and which partitions are unwell, by topic."""
     checks = []
@@ -85,6 +123,12 @@ def plan_check(compared: Result, name: str, present: str) -> Check:
     """Of a dry run of a module that lists its actions: there must be none."""
     actions = compared.get("actions", [reason(compared)])
     return check(name, not actions, "; ".join(actions) or present)
+
+
+def write_check(written: Result) -> Check:
+    """Of mongodb_write_check."""
+    passed = "written" in written
+    return check("writes", passed, "the store takes them" if passed else reason(written))
 
 
 def catalog_checks(applied: Result) -> list[Check]:
@@ -256,8 +300,11 @@ class FilterModule:
         return {
             "knock_checks": knock_checks,
             "container_checks": container_checks,
+            "disk_check": disk_check,
+            "has_room": has_room,
             "topic_checks": topic_checks,
             "plan_check": plan_check,
+            "write_check": write_check,
             "catalog_checks": catalog_checks,
             "consumed_checks": consumed_checks,
             "api_checks": api_checks,

@@ -23,9 +23,13 @@ def missing_machines(fleet: Fleet, groups: Groups) -> list[str]:
 
 
 def extra_machines(fleet: Fleet, groups: Groups) -> list[str]:
-    """Machines that run and that fleet.yml does not count."""
+    """Machines that run and that fleet.yml does not count, GPU hosts left out."""
+    known = groups.get("gpu_hosts", ())
     return [
-        name for role in fleet["roles"] for name in groups.get(role, ()) if name not in counted(fleet, role)
+        name
+        for role in fleet["roles"]
+        for name in groups.get(role, ())
+        if name not in counted(fleet, role) and name not in known
     ]
 
 
@@ -40,12 +44,24 @@ def absence(missing: Sequence[str]) -> str:
     )
 
 
-def knocks(fleet: Fleet, machine: str, role: str, groups: Groups, hostvars: HostVars) -> list[dict[str, Any]]:
-    """Where a machine must find an open port: its own published ports, and those that flows lead it to."""
+def knocks(
+    fleet: Fleet, machine: str, place: str, groups: Groups, hostvars: HostVars, idle: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Where a machine must find an open port: its own published ports, and those that flows lead it to.
+
+    `place` is the machine's role, or the network outside where it stands. At ports named in `idle` nothing
+    listens now.
+    """
+    alone = set()
+    if fleet["roles"].get(place, {}).get("count") == 1:
+        # Ports for others of the same role, of which there are none.
+        alone = {flow["port"] for flow in fleet["flows"] if flow["from"] == flow["to"] == place}
     own = [
         {"name": f"port {port}", "detail": f"{name} port open", "machine": machine, "port": port}
-        for name, port in fleet["roles"][role].get("ports", {}).items()
+        for name, port in fleet["roles"].get(place, {}).get("ports", {}).items()
+        if name not in idle and port not in alone
     ]
+    froms = (place, "all") if place in fleet["roles"] else (place,)
     others = [
         {
             "name": f"reaches {other}",
@@ -54,15 +70,26 @@ def knocks(fleet: Fleet, machine: str, role: str, groups: Groups, hostvars: Host
             "port": flow["port"],
         }
         for flow in fleet["flows"]
-        if flow["from"] in (role, "all")
+        if flow["from"] in froms
         for other in sorted(groups.get(flow["to"], ()))
         if other != machine
     ]
-    return [{**knock, "host": hostvars[knock["machine"]]["private_ip_address"]} for knock in own + others]
+    return [
+        {**knock, "host": _address(hostvars[knock["machine"]], place in fleet["roles"])}
+        for knock in own + others
+    ]
+
+
+def _address(machine: Mapping[str, Any], from_within: bool) -> str:
+    """Where a machine is reached; from outside, by the name that a broker gives to its clients."""
+    private = str(machine["private_ip_address"])
+    return private if from_within else str(machine.get("kafka_advertised_host") or private)
 
 
 def operator_knocks(fleet: Fleet, role: str) -> list[dict[str, Any]]:
-    """The ports of a role's machine that the operator must find open."""
+    """The ports of a role's machine that the operator must find open; none of a machine outside the fleet."""
+    if role not in fleet["roles"]:
+        return []
     flows = [flow for flow in fleet["flows"] if flow["from"] == "operator" and flow["to"] in (role, "all")]
     ports = dict.fromkeys(flow["port"] for flow in flows)
     return [{"name": "open to the operator", "detail": f"port {port} open", "port": port} for port in ports]

@@ -91,10 +91,11 @@ def verification(
             "context_tokens": stored["prompt_tokens"],
             "generated_tokens": stored["completion_tokens"],
         },
-        # Of the last replay, by model and team.
-        "costs": next(
-            (facts["costs"] for facts in verified(hostvars, groups, "processor") if facts["costs"]), {}
-        ),
+        # By model and team: of the last replay, and of the hour before this run.
+        **{
+            what: next((facts[what] for facts in verified(hostvars, groups, "processor") if facts[what]), {})
+            for what in ("costs", "recent_costs")
+        },
     }
 
 

@@ -45,6 +45,10 @@ options:
         type: list
         elements: str
         default: []
+      cluster:
+        description: Whether the right is about the cluster itself.
+        type: bool
+        default: false
 attributes:
   check_mode:
     description: Reports what would change.
@@ -84,6 +88,8 @@ KINDS = {
     "DELEGATION_TOKEN": "--delegation-token",
     "USER": "--user-principal",
 }
+# Kafka's own name of every cluster.
+CLUSTER = "kafka-cluster"
 RESOURCE = re.compile(r"ResourcePattern\(resourceType=(\w+), name=(.*), patternType=(\w+)\)")
 ENTRY = re.compile(r"\(principal=(.*), host=(.*), operation=(\w+), permissionType=(\w+)\)")
 
@@ -149,7 +155,9 @@ def wanted(acls: Iterable[dict[str, Any]]) -> set[Acl]:
     """Read the module's parameter. A single `*` is Kafka's own name for all."""
     found = set()
     for params in acls:
-        for kind, names in (("TOPIC", params["topics"]), ("GROUP", params["groups"])):
+        cluster = [CLUSTER] if params.get("cluster") else []
+        kinds = (("TOPIC", params["topics"]), ("GROUP", params["groups"]), ("CLUSTER", cluster))
+        for kind, names in kinds:
             for name in names:
                 prefixed = name.endswith("*") and name != "*"
                 who = Who(
@@ -178,6 +186,7 @@ def main() -> None:
         "operation": {"type": "str", "required": True, "choices": OPERATIONS},
         "topics": names,
         "groups": names,
+        "cluster": {"type": "bool", "default": False},
     }
     module = AnsibleModule(
         argument_spec={

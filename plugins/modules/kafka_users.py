@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from typing import Any
@@ -21,7 +22,8 @@ module: kafka_users
 short_description: Kafka's users and their passwords
 description:
   - Logs in as each user with SCRAM-SHA-512 over TLS, as clients do. If that is refused, sets the password.
-  - Users that are not listed stay as they are; without an ACL they may do nothing.
+  - Users that are not listed stay as they are, unless O(exclusive_prefix) names them.
+  - Without an ACL a user may do nothing.
   - No password appears in a command line, in a file or in the module's output.
 extends_documentation_fragment: [gpu_token.pipeline.kafka_tools]
 options:
@@ -51,12 +53,18 @@ options:
         description: The password; letters, digits and C(._~+/-).
         type: str
         required: true
+  exclusive_prefix:
+    description:
+      - Users whose names begin so and that are not listed are removed. Empty removes nobody.
+      - If it is set, one more JVM starts.
+    type: str
+    default: ""
 attributes:
   check_mode:
-    description: Logs in as usual, and reports whose password would be set.
+    description: Logs in as usual, and reports whose password would be set and who would be removed.
     support: full
   diff_mode:
-    description: Shows whose password was refused.
+    description: Shows whose password was refused, and who was removed.
     support: full
 author: [gpu-token-pipeline]
 """
@@ -81,6 +89,9 @@ actions:
   elements: str
 """
 
+CONFIGS = "kafka-configs.sh"
+USERS = ("--entity-type", "users")
+DESCRIBED = re.compile(rf"user-principal '(.+)' are .*{MECHANISM}")
 ITERATIONS = 8192
 # A broker gets a new password from the controllers, a moment after the tool has returned.
 LOOKS = 20
@@ -107,10 +118,10 @@ def accepted(module: AnsibleModule, user: dict[str, Any]) -> bool:
 
 def set_password(module: AnsibleModule, user: dict[str, Any]) -> None:
     """Set the password, and wait until the broker accepts it."""
-    arguments = ["--alter", "--entity-type", "users", "--entity-name", user["name"], "--add-config-file"]
+    arguments = ["--alter", *USERS, "--entity-name", user["name"], "--add-config-file"]
     run(
         module,
-        "kafka-configs.sh",
+        CONFIGS,
         arguments,
         secret=f"{MECHANISM}=iterations={ITERATIONS},password={user['password']}",
     )
@@ -119,6 +130,21 @@ def set_password(module: AnsibleModule, user: dict[str, Any]) -> None:
             return
         time.sleep(LOOK_SECONDS)
     module.fail_json(msg=f"The password of {user['name']} was set, and the broker refuses it still.")
+
+
+def strangers(module: AnsibleModule) -> list[str]:
+    """Users with the prefix that are not listed."""
+    prefix = module.params["exclusive_prefix"]
+    if not prefix:
+        return []
+    listed = {user["name"] for user in module.params["users"]}
+    found = DESCRIBED.findall(run(module, CONFIGS, ["--describe", *USERS]))
+    return sorted(name for name in found if name.startswith(prefix) and name not in listed)
+
+
+def remove(module: AnsibleModule, name: str) -> None:
+    """Take the password away, which is all that makes a user."""
+    run(module, CONFIGS, ["--alter", *USERS, "--entity-name", name, "--delete-config", MECHANISM])
 
 
 def passwords(names: list[str], verdict: str) -> dict[str, str]:
@@ -139,18 +165,27 @@ def main() -> None:
             "port": {"type": "int", "required": True},
             "ca_file": {"type": "path", "required": True},
             "users": {"type": "list", "elements": "dict", "required": True, "options": user_options},
+            "exclusive_prefix": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
+    surplus = strangers(module)
     refused = [user for user in module.params["users"] if not accepted(module, user)]
     if not module.check_mode:
         for user in refused:
             set_password(module, user)
+        for name in surplus:
+            remove(module, name)
     names = [user["name"] for user in refused]
     module.exit_json(
-        changed=bool(names),
-        actions=[f"set the password of {name}" for name in names],
-        diff={"before": passwords(names, "refused"), "after": passwords(names, "accepted")} if names else {},
+        changed=bool(names or surplus),
+        actions=[f"set the password of {name}" for name in names] + [f"remove {name}" for name in surplus],
+        diff={
+            "before": passwords(names, "refused") | passwords(surplus, "accepted"),
+            "after": passwords(names, "accepted"),
+        }
+        if names or surplus
+        else {},
     )
 
 

@@ -17,12 +17,8 @@ DOCUMENTATION = """
 module: mongodb_aggregate
 short_description: Run an aggregation and return its documents
 description: Reads only; stages that write, C($out) and C($merge), are refused.
-extends_documentation_fragment: [gpu_token.pipeline.mongodb_store]
+extends_documentation_fragment: [gpu_token.pipeline.mongodb_store, gpu_token.pipeline.mongodb_store.database]
 options:
-  database:
-    description: The database.
-    type: str
-    required: true
   collection:
     description: The collection.
     type: str

@@ -17,16 +17,14 @@ module: mongodb_indexes
 short_description: Create and replace MongoDB indexes
 description:
   - Compares indexes with a list and creates missing ones.
-  - Replaces an index that has the same fields but other options.
+  - Changes in place the time after which documents expire by an index. MongoDB before 5.1 cannot give such
+    a time to an index that has none; there it is replaced.
+  - Replaces an index that has the same fields and differs in other options.
   - Indexes that are not listed stay as they are.
   - Unlike community.mongodb.mongodb_index it compares fields and options instead of names, has a diff,
     and tells in check mode of every index instead of the last one.
-extends_documentation_fragment: [gpu_token.pipeline.mongodb_store]
+extends_documentation_fragment: [gpu_token.pipeline.mongodb_store, gpu_token.pipeline.mongodb_store.database]
 options:
-  database:
-    description: The database.
-    type: str
-    required: true
   indexes:
     description: The indexes.
     type: list
@@ -73,11 +71,15 @@ actions:
   elements: str
 """
 
+EXPIRY = "expireAfterSeconds"
+# The first version whose collMod makes documents expire by an index by which none did.
+EXPIRY_FROM = [5, 1]
+
 # Options that make an index with the same fields a different one. The server adds other options of its own.
 COMPARED_OPTIONS = (
     "unique",
     "sparse",
-    "expireAfterSeconds",
+    EXPIRY,
     "partialFilterExpression",
     "hidden",
     "collation",
@@ -103,16 +105,30 @@ class Index:
 
 @dataclass(frozen=True)
 class Action:
-    """Create an index, after dropping the named one if there is one."""
+    """Create an index; or change the time of the present one in place; or drop that one first."""
 
     index: Index
-    drop: str | None = None
+    present: str | None = None
+    in_place: bool = False
 
     @property
     def sentence(self) -> str:
         """Say what is done."""
-        verb = "replace" if self.drop else "create"
-        return f"{verb} index {self.index.name} of {self.index.collection}"
+        index = f"index {self.index.name} of {self.index.collection}"
+        if self.in_place:
+            return f"let documents by {index} expire after {self.index.options[EXPIRY]} seconds"
+        return f"{'replace' if self.present else 'create'} {index}"
+
+    def run(self, database: Any) -> None:
+        """Do it."""
+        collection = database[self.index.collection]
+        if self.in_place:
+            changed = {"name": self.present, EXPIRY: self.index.options[EXPIRY]}
+            database.command("collMod", self.index.collection, index=changed)
+            return
+        if self.present:
+            collection.drop_index(self.present)
+        collection.create_index(list(self.index.keys), **self.index.options)
 
 
 def parse_key(text: str) -> tuple[str, int]:
@@ -141,14 +157,24 @@ def present_indexes(collection: str, information: dict[str, Any]) -> dict[str, I
     return present
 
 
-def plan(present: dict[str, dict[str, Index]], wanted: list[Index]) -> list[Action]:
+def differs_in_expiry(old: Index, wanted: Index, version: list[int]) -> bool:
+    """Whether a store of this version can make one of the other in place."""
+    options = effective(wanted.options)
+    if EXPIRY not in options or (EXPIRY not in old.options and version < EXPIRY_FROM):
+        return False
+    return {**old.options, EXPIRY: options[EXPIRY]} == options
+
+
+def plan(present: dict[str, dict[str, Index]], wanted: list[Index], version: list[int]) -> list[Action]:
     """List the changes that lead from the present indexes (by collection and name) to the wanted ones."""
     actions = []
     for index in wanted:
         alike = {name: old for name, old in present[index.collection].items() if old.keys == index.keys}
         if any(old.options == effective(index.options) for old in alike.values()):
             continue
-        actions.append(Action(index, next(iter(alike), None)))
+        name = next(iter(alike), None)
+        in_place = name is not None and differs_in_expiry(alike[name], index, version)
+        actions.append(Action(index, name, in_place))
     return actions
 
 
@@ -159,8 +185,8 @@ def diff(present: dict[str, dict[str, Index]], actions: list[Action]) -> dict[st
     for action in actions:
         index = action.index
         after[f"{index.collection}.{index.name}"] = effective(index.options)
-        if action.drop:
-            before[f"{index.collection}.{index.name}"] = present[index.collection][action.drop].options
+        if action.present:
+            before[f"{index.collection}.{index.name}"] = present[index.collection][action.present].options
     return {"before": before, "after": after}
 
 
@@ -186,12 +212,9 @@ def main() -> None:
     with connect(module) as database:
         collections = {index.collection for index in wanted}
         present = {name: present_indexes(name, database[name].index_information()) for name in collections}
-        actions = plan(present, wanted)
+        actions = plan(present, wanted, list(database.client.server_info()["versionArray"]))
         for action in [] if module.check_mode else actions:
-            collection = database[action.index.collection]
-            if action.drop:
-                collection.drop_index(action.drop)
-            collection.create_index(list(action.index.keys), **action.index.options)
+            action.run(database)
     module.exit_json(
         changed=bool(actions),
         actions=[action.sentence for action in actions],

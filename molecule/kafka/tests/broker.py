@@ -94,10 +94,13 @@ def end_offset(host: Host, topic: str) -> int:
 
 def converge(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the role once more, with other variables."""
-    extra = json.dumps(variables)
-    command = ["ansible-playbook", "-i", "inventories/lab", "molecule/shared/converge.yml"]
+    return play("molecule/shared/converge.yml", *options, "-e", json.dumps(variables))
+
+
+def play(playbook: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run a playbook on the scenario's machines."""
     return subprocess.run(
-        [*command, *options, "-e", extra],
+        ["ansible-playbook", "-i", "inventories/lab", playbook, *options],
         cwd=ROOT,
         env={**os.environ, "ANSIBLE_FORCE_COLOR": "0"},
         capture_output=True,

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import pytest
-from broker import ROOT, converge, end_offset, inspect, tool
+from broker import ROOT, converge, end_offset, inspect, play, tool
 from testinfra.host import Host
 
 from fleet.model import DeadLetters, Topic, load
+from testing.waiting import until
 
 FLEET = load(ROOT / "fleet.yml")
 TOPIC = FLEET.topics.gpu_metrics.name
 DATA = "/srv/kafka/data"
+RESERVE_MIB = 512
 COMPOSE = "docker compose --project-directory /opt/gpu-token/kafka"
+
+
+def is_healthy(host: Host) -> bool:
+    state = inspect(host)["State"]
+    return bool(state["Running"] and state["Health"]["Status"] == "healthy")
 
 
 def test_the_container_is_healthy_and_starts_at_boot(host: Host) -> None:
@@ -97,6 +104,38 @@ def test_events_outlive_the_container(host: Host) -> None:
         host.check_output("docker rm --force kafka")
         host.check_output(f"{COMPOSE} up --detach --wait")
     assert end_offset(host, TOPIC) == before + 100
+
+
+def test_a_full_disk_stops_the_broker_until_there_is_room_and_costs_no_event(host: Host) -> None:
+    topics, before = tool(host, "kafka-topics.sh --list"), end_offset(host, TOPIC)
+    with host.sudo():
+        free_mib = int(host.check_output("df --block-size=1M --output=avail /srv | tail -1"))
+        host.check_output("fallocate --length %sM /srv/ballast", str(free_mib - RESERVE_MIB // 2))
+        until(lambda: not is_healthy(host), "the broker stops", 60)
+        assert "is stopped, since the disk of" in host.run("docker logs kafka").stderr
+        run = converge()
+        assert run.returncode != 0
+        assert f"does not start, since {RESERVE_MIB} MiB of its disk must be free" in " ".join(
+            run.stdout.split()
+        )
+        host.check_output("rm /srv/ballast")
+    # Docker tries again within a minute.
+    until(lambda: is_healthy(host), "the broker starts", 180)
+    assert (tool(host, "kafka-topics.sh --list"), end_offset(host, TOPIC)) == (topics, before)
+
+
+def test_topics_that_the_broker_forgot_are_refused_and_come_back(host: Host) -> None:
+    """What a start on a full disk does to a broker without the guard."""
+    before = end_offset(host, TOPIC)
+    with host.sudo():
+        host.check_output(f"{COMPOSE} stop && rm --recursive {DATA}/__cluster_metadata-0")
+    run = converge()
+    assert run.returncode != 0
+    assert "holds events and no record of the topics" in " ".join(run.stdout.split())
+    restored = play("playbooks/restore_topics.yml")
+    assert restored.returncode == 0, restored.stdout
+    assert end_offset(host, TOPIC) == before
+    assert converge().returncode == 0
 
 
 def test_another_cluster_id_is_refused_in_one_sentence_and_the_data_left_alone(host: Host) -> None:

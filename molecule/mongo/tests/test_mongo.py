@@ -12,9 +12,12 @@ import pytest
 import yaml
 from testinfra.host import Host
 
+from testing.waiting import until
+
 ROOT = Path(__file__).parents[3]
 DEFAULTS: dict[str, Any] = yaml.safe_load((ROOT / "roles/mongo/defaults/main.yml").read_text())
 SECRETS = "/opt/gpu-token/mongo/secrets"
+RESERVE_MIB = DEFAULTS["mongo_disk_reserve_mib"]
 # Two that the tests know; site.yml's own are in SSM.
 ADMIN_PASSWORD = "molecule-knows-this-of-the-admin"
 PROCESSOR_PASSWORD = "molecule-knows-this-of-processor"
@@ -135,6 +138,26 @@ def test_an_index_of_other_options_is_replaced(host: Host) -> None:
     assert converge(mongo_indexes=indexes) == {"Create and replace indexes": 1}
 
 
+def expiry(host: Host, collection: str) -> dict[str, int]:
+    """After how many seconds documents expire, by the index's name."""
+    indexes = f"db['{collection}'].index_information().items()"
+    found: dict[str, int] = ask(
+        host, f"{{n: i['expireAfterSeconds'] for n, i in {indexes} if 'expireAfterSeconds' in i}}"
+    )
+    return found
+
+
+def test_another_number_of_days_changes_the_indexes_in_place_and_nothing_else(host: Host) -> None:
+    container = inspect(host)["Id"]
+    changed = converge(mongo_raw_retention_days=30, mongo_rollup_retention_years=1)
+    assert changed == {"Create and replace indexes": 1}
+    for name, index, days in (("token_usage", "ts_1", 30), ("rollup_hours", "starts_at_1", 366)):
+        assert expiry(host, name) == {index: days * 86_400}
+    assert inspect(host)["Id"] == container
+    # The tests after this one have the numbers of before.
+    assert converge() == changed
+
+
 def test_the_container_may_do_little(host: Host) -> None:
     container = inspect(host)
     with host.sudo():
@@ -229,6 +252,22 @@ def test_data_of_which_no_password_is_known_are_taken_over(
     assert "Keep users, passwords and roles" not in changed
     assert kept(host) == documents
     assert ask(host, "db.kept.count_documents({})", TLS) == UNAUTHORIZED
+
+
+def test_a_full_disk_stops_the_store_until_there_is_room(host: Host, documents: list[dict[str, Any]]) -> None:
+    def is_healthy() -> bool:
+        state = inspect(host)["State"]
+        return bool(state["Running"] and state["Health"]["Status"] == "healthy")
+
+    with host.sudo():
+        free_mib = int(host.check_output("df --block-size=1M --output=avail /srv | tail -1"))
+        host.check_output("fallocate --length %sM /srv/ballast", str(free_mib - RESERVE_MIB // 2))
+        until(lambda: not is_healthy(), "the store stops", 60)
+        assert "is stopped, since the disk of" in host.run("docker logs mongo").stderr
+        host.check_output("rm /srv/ballast")
+    # Docker tries again within a minute.
+    until(is_healthy, "the store starts", 180)
+    assert kept(host) == documents
 
 
 def test_documents_outlive_the_container(host: Host, documents: list[dict[str, Any]]) -> None:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
             source=source,
             base_image=options.base_image,
             python=options.python,
-            requirements=locked_requirements(source, options.app, options.python),
+            requirements=locked_requirements(source, options.app, options.python, options.extra),
         )
         tag = inputs.tag()
         folder: Path = options.cache.resolve() / "contexts" / f"{options.app}-{tag}"
@@ -108,10 +108,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def locked_requirements(source: Path, app: str, python: str) -> str:
-    """The app's dependencies on the machine, as the lock file has them, with their hashes."""
+def locked_requirements(source: Path, app: str, python: str, extras: Sequence[str] = ()) -> str:
+    """What the app and these extras of it need on the machine, as the lock file has it, with hashes."""
     export = [find_uv_bin(), "export", "--quiet", "--project", str(source), "--package", f"gpu-token-{app}"]
     export += ["--frozen", "--no-emit-workspace", "--no-dev", "--no-header", "--no-annotate"]
+    export += [argument for extra in extras for argument in ("--extra", extra)]
     exported = _run(export, f"uv could not export the lock file of {source}")
     environment = {
         "implementation_name": "cpython",
@@ -211,6 +212,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--source", type=Path, default=ROOT, help="checkout to build from (this one)")
     parser.add_argument("--python", default=PYTHON, help=f"the base image's Python ({PYTHON})")
     parser.add_argument("--base-image", default="", help="the base image: another one, another tag")
+    parser.add_argument(
+        "--extra", action="append", default=[], help="an extra of the app that the image has; may be repeated"
+    )
     parser.add_argument("--check", action="store_true", help="print the tag and make nothing")
     return parser
 
