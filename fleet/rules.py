@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import TypeVar
 
+from fleet import sizing
 from fleet.shape import INSTANCE_MEMORY_MIB, Fleet, machine_name
 
 _T = TypeVar("_T", bound=Hashable)
@@ -21,8 +22,13 @@ SMALLEST_OTHER_MEMORY_MIB = 512
 
 SERVICE_PORTS = {"kafka": "client", "mongo": "mongodb", "processor": "api"}
 """The port that other roles look for, by its name."""
+PEER_PORTS = {"kafka": ("controller", "internal")}
+"""Those by which the machines of a role reach each other, where it has several."""
 SERVICE_COUNTS = {"kafka": (1, 3, 5), "mongo": (1,)}
 """How many machines the roles can set up; of the others any number."""
+
+WIDEST_OUTSIDE_PREFIX = 8
+"""A wider network is a large part of the internet. Terraform's allowed_cidrs has the same limit."""
 
 AWS_PREFIXES = range(16, 29)
 AWS_RESERVED_FIRST = 4
@@ -34,12 +40,16 @@ def breaches(fleet: Fleet) -> Iterator[str]:
     rules: tuple[Callable[[Fleet], Iterator[str]], ...] = (
         _network,
         _role_names,
+        _outside,
         _services,
+        _peers,
         _memory,
         _ports,
         _addresses,
         _flows,
         _topics,
+        _retention,
+        sizing.breaches,
     )
     for rule in rules:
         yield from rule(fleet)
@@ -66,6 +76,24 @@ def _role_names(fleet: Fleet) -> Iterator[str]:
             yield f'roles.{name}: the name "{name}" has a meaning of its own in flows: choose another.'
 
 
+def _outside(fleet: Fleet) -> Iterator[str]:
+    subnet = fleet.network.subnet_cidr
+    for name, networks in fleet.outside.items():
+        if name in (OPERATOR, EVERY_ROLE) or name in fleet.roles:
+            yield f'outside.{name}: the name "{name}" means another thing in flows: choose another.'
+        for net in networks:
+            if net.prefixlen < WIDEST_OUTSIDE_PREFIX:
+                yield (
+                    f"outside.{name} has {net}, which is a large part of the internet: "
+                    f"use a prefix of /{WIDEST_OUTSIDE_PREFIX} or more, best /32."
+                )
+            elif net.overlaps(subnet):
+                yield (
+                    f"outside.{name} has {net}, which overlaps network.subnet_cidr {subnet}, "
+                    "where the machines of the fleet stand: give networks outside of it."
+                )
+
+
 def _services(fleet: Fleet) -> Iterator[str]:
     for name, port in SERVICE_PORTS.items():
         if name in fleet.roles and port not in fleet.roles[name].ports:
@@ -74,6 +102,26 @@ def _services(fleet: Fleet) -> Iterator[str]:
         if name in fleet.roles and (count := fleet.roles[name].count) not in counts:
             allowed = " or ".join(map(str, counts))
             yield f"roles.{name}.count is {count}: give {allowed}, which the role can set up."
+
+
+def _peers(fleet: Fleet) -> Iterator[str]:
+    opened = {(flow.source, flow.target, flow.port) for flow in fleet.flows}
+    for name, keys in PEER_PORTS.items():
+        if name not in fleet.roles or fleet.roles[name].count == 1:
+            continue
+        several = f"roles.{name}.count is {fleet.roles[name].count}"
+        for key in keys:
+            port = fleet.roles[name].ports.get(key)
+            if port is None:
+                yield (
+                    f"{several}, and roles.{name}.ports has no port {key}, by which its machines reach "
+                    f"each other: add it, and a flow from {name} to {name}."
+                )
+            elif (name, name, port) not in opened:
+                yield (
+                    f"{several}, and no flow lets its machines reach each other's port {port}: "
+                    f"add {{from: {name}, to: {name}, port: {port}}} to flows."
+                )
 
 
 def _memory(fleet: Fleet) -> Iterator[str]:
@@ -152,12 +200,13 @@ def usable(address: IPv4Address, subnet: IPv4Network) -> bool:
 
 def _flows(fleet: Fleet) -> Iterator[str]:
     known = ", ".join(fleet.roles)
+    sources = (*fleet.roles, OPERATOR, EVERY_ROLE, *fleet.outside)
     for number, flow in enumerate(fleet.flows, start=1):
         where = f"flows, entry {number}"
-        if flow.source not in fleet.roles and flow.source not in (OPERATOR, EVERY_ROLE):
+        if flow.source not in sources:
             yield (
-                f'{where}: from "{flow.source}" is no role: '
-                f"use one of {known}, {OPERATOR}, {EVERY_ROLE}, or add the role."
+                f'{where}: from "{flow.source}" is no role and no network of outside: '
+                f"use one of {', '.join(sources)}, or add it."
             )
         if flow.target not in fleet.roles and flow.target != EVERY_ROLE:
             yield (
@@ -195,6 +244,17 @@ def _topics(fleet: Fleet) -> Iterator[str]:
             )
             return
         by_metric_name[name.replace(".", "_")] = name
+
+
+def _retention(fleet: Fleet) -> Iterator[str]:
+    kept = fleet.retention
+    rollup_days = kept.rollup_years * sizing.ROLLUP_YEAR_DAYS
+    if rollup_days < kept.raw_days:
+        yield (
+            f"retention.rollup_years is {kept.rollup_years}, which is {rollup_days} days, and raw_days is "
+            f"{kept.raw_days}: keep roll-ups for at least as long as events, with rollup_years "
+            f"{-(-kept.raw_days // sizing.ROLLUP_YEAR_DAYS)} or more."
+        )
 
 
 def _repeated(values: Iterable[_T]) -> list[_T]:

@@ -8,13 +8,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from fleet.shape import DeadLetters, Fleet, Flow, Images, Network, Role, Topic, Topics
+from fleet.shape import DeadLetters, Fleet, Flow, Images, Load, Network, Retention, Role, Topic, Topics
 
 LONGEST_VALUE = 80
 """Characters of a wrong value that are shown."""
 
 _PATTERN_MEANING = {
     "roles": "write role names in small letters only (a-z)",
+    "outside": "write names of networks in small letters, digits and underscores",
     "ports": "write port names in small letters, digits and underscores",
     "project": "use at most 30 small letters, digits and hyphens, a letter first",
     "instance_type": "write it as AWS does, for example t3.small",
@@ -38,9 +39,12 @@ def _sentence(detail: ErrorDetails) -> str:
     if kind in ("greater_than_equal", "less_than_equal"):
         bound = detail["ctx"]["ge" if kind == "greater_than_equal" else "le"]
         side = "at least" if kind == "greater_than_equal" else "at most"
-        return f"{place} is {_shown(value)}: give a whole number of {side} {bound}."
+        number = "number" if isinstance(bound, float) else "whole number"
+        return f"{place} is {_shown(value)}: give a {number} of {side} {bound:g}."
     if kind.startswith("int_"):
         return f"{place} is {_shown(value)}: give a whole number."
+    if kind in ("float_type", "float_parsing", "finite_number"):
+        return f"{place} is {_shown(value)}: give a number."
     if kind.startswith("ip_v4_network"):
         return (
             f"{place} is {_shown(value)}, which is no IPv4 network: "
@@ -81,6 +85,8 @@ def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
         "flows": Flow,
         "topics": Topics if len(loc) == 2 else Topic,
         "dead_letters": DeadLetters,
+        "retention": Retention,
+        "load_events_per_second": Load,
         "images": Images,
     }
     model = owners.get(str(loc[0]), Fleet) if len(loc) > 1 else Fleet

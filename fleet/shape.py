@@ -22,8 +22,10 @@ INSTANCE_MEMORY_MIB: dict[str, int] = {
 }
 
 Count = Annotated[int, Field(strict=True, ge=1)]
+Rate = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 RoleName = Annotated[str, StringConstraints(pattern=r"^[a-z]+$")]
+OutsideName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 ImageReference = Annotated[
     str,
@@ -96,6 +98,21 @@ class DeadLetters(Part):
     retention_hours: Count
 
 
+class Retention(Part):
+    """How long MongoDB keeps events, and what each hour adds up to."""
+
+    # As the processor's RAW_RETENTION_DAYS.
+    raw_days: Annotated[int, Field(strict=True, ge=4, le=36_500)]
+    rollup_years: Annotated[int, Field(strict=True, ge=1, le=100)]
+
+
+class Load(Part):
+    """How many events come a second, by topic, as the mean of a day."""
+
+    gpu_metrics: Rate
+    token_usage: Rate
+
+
 class Images(Part):
     """The images that run on the machines, each with a tag, a digest or both."""
 
@@ -110,10 +127,18 @@ class Fleet(Part):
     project: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,29}$")]
     network: Network
     roles: Annotated[dict[RoleName, Role], Field(min_length=1)]
+    outside: dict[OutsideName, tuple[IPv4Network, ...]] = {}
+    """Networks that are not the fleet's, by the name that flows use. An empty one opens nothing."""
     flows: tuple[Flow, ...] = ()
     topics: Topics
     dead_letters: DeadLetters
+    retention: Retention
+    load_events_per_second: Load
     images: Images
+
+    def connects(self, flow: Flow) -> bool:
+        """Whether the flow opens anything: the only machine of a role has no other one to reach."""
+        return flow.source != flow.target or self.roles[flow.source].count > 1
 
     def machines(self) -> dict[str, str]:
         """Every machine's name and its role, in the order of the file."""

@@ -23,9 +23,14 @@ Name = Annotated[str, typer.Argument(metavar="MACHINE", help="A machine's name, 
 @app.command()
 def up(
     names: Annotated[list[str] | None, typer.Argument(metavar="[MACHINE]...", help="Default: all.")] = None,
+    workload: Annotated[
+        bool, typer.Option("--workload", help="Also engines, a GPU exporter and a gateway, until `lab down`.")
+    ] = False,
 ) -> None:
     """Bring the machines up, repairing what is broken."""
     with opened() as environment:
+        if workload:
+            environment.want_workload()
         environment.up(names or [])
         environment.report.outcome(f"lab {environment.settings.name} is up")
 

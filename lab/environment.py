@@ -32,6 +32,7 @@ from lab.seed import Seed
 from lab.settings import Settings
 from lab.ssh import Answer
 from lab.waiting import until
+from lab.workload import process
 
 BOOT_SECONDS = 120
 
@@ -76,7 +77,13 @@ class Environment:
         self._each([name for name in wanted if name in existing], lambda name: self._heal(existing[name]))
         self._publish()
         self._each(wanted, self._reachable)
+        if process.wanted(self.settings):
+            process.ensure(self.settings, self.report)
         handover.write(self.settings, self.keys, chosen, self.report)
+
+    def want_workload(self) -> None:
+        """Have engines, a GPU exporter and a gateway beside the fleet, from the next `up` on."""
+        process.want(self.settings)
 
     def down(self) -> None:
         """Remove every trace of the environment, and the engine if it is the lab's and idle."""
@@ -84,6 +91,7 @@ class Environment:
         if self.keys.folder.exists():
             # It was up, so something is left that only a running engine can remove.
             self._engine()
+        process.stop(self.settings, self.report)
         registry.stop(self.settings, self.report)
         ec2_server.stop(self.settings, self.report)
         if engine.answers():
@@ -185,7 +193,8 @@ class Environment:
         roles = self.fleet.machines()
         hosts = {machine.name: (machine.role, machine.address) for machine in existing.values()}
         hosts |= {name: (roles[name], address) for name, address in plan.items()}
-        firewall.ensure(firewall.chains(self.settings, self.fleet, hosts), self.report)
+        fleet = process.beside(self.fleet, self.settings)
+        firewall.ensure(firewall.chains(self.settings, fleet, hosts), self.report)
 
     def _data_volume(self, name: str, role: str) -> DataVolume | None:
         size_gib = self.fleet.roles[role].data_disk_gib

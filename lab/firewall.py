@@ -6,9 +6,9 @@ place?" is a comparison of texts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 from fleet.model import Fleet
 from fleet.rules import EVERY_ROLE, OPERATOR
@@ -37,9 +37,9 @@ class Chain:
 def chains(settings: Settings, fleet: Fleet, machines: Mapping[str, tuple[str, IPv4Address]]) -> list[Chain]:
     """The chains for machines given as name -> (role, address).
 
-    To the machines: forwarded packets by the flows between roles, this computer's own by the
-    operator's flows. From the machines: nothing is stopped; the registry's port is opened for
-    hosts whose INPUT denies by default.
+    To the machines: forwarded packets by the flows from roles and from networks outside, this
+    computer's own by the operator's flows and those of networks that it stands in. From the
+    machines: nothing is stopped; the registry's port is opened for hosts whose INPUT denies by default.
     """
     prefix = f"LAB-{settings.name}"
     between = [
@@ -50,15 +50,22 @@ def chains(settings: Settings, fleet: Fleet, machines: Mapping[str, tuple[str, I
         for target in _addresses(flow.target, machines)
         if source != target
     ]
+    # ACCEPT, not RETURN: the engine itself would drop what comes from outside its bridge.
+    from_outside = [
+        f"-s {net} -d {target}/32 -p tcp -m tcp --dport {flow.port} -j ACCEPT"
+        for flow in fleet.flows
+        for net in fleet.outside.get(flow.source, ())
+        for target in _addresses(flow.target, machines)
+    ]
     operator = [
         f"-d {target}/32 -p tcp -m tcp --dport {flow.port} -j RETURN"
         for flow in fleet.flows
-        if flow.source == OPERATOR
+        if flow.source == OPERATOR or _holds(fleet.outside.get(flow.source, ()), settings.host_address)
         for target in _addresses(flow.target, machines)
     ]
     registry = f"-d {settings.host_address}/32 -p tcp -m tcp --dport {settings.registry_port} -j ACCEPT"
     return [
-        Chain(prefix, "DOCKER-USER", f"-o {settings.bridge}", _denying(between)),
+        Chain(prefix, "DOCKER-USER", f"-o {settings.bridge}", _denying(between + from_outside)),
         Chain(f"{prefix}-OPERATOR", "OUTPUT", f"-o {settings.bridge}", _denying(operator)),
         Chain(f"{prefix}-REGISTRY", "INPUT", f"-i {settings.bridge}", (registry,)),
     ]
@@ -86,6 +93,10 @@ def remove(wanted: list[Chain], report: Report) -> None:
             shell.run(["iptables", "--wait", "-F", chain.name])
             shell.run(["iptables", "--wait", "-X", chain.name])
             report.changed(f"firewall {chain.name} removed")
+
+
+def _holds(networks: Iterable[IPv4Network], address: IPv4Address) -> bool:
+    return any(address in network for network in networks)
 
 
 def _denying(rules: list[str]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from lab.images import ImageSet
 from lab.report import Report
 from lab.settings import Settings
 from lab.ssh import Keys
+from lab.workload import plan, process
 
 
 def write(settings: Settings, keys: Keys, images: ImageSet, report: Report) -> None:
@@ -35,4 +36,5 @@ def content(settings: Settings, keys: Keys, images: ImageSet) -> dict[str, objec
         "registry": settings.registry,
         "images": {name: f"{prefix}{getattr(images, name)}" for name in ("kafka", "mongo", "python")},
         "images_from": images.source,
+        "sources": plan.sources(settings.host_address) if process.wanted(settings) else [],
     }

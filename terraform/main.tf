@@ -48,10 +48,12 @@ module "network" {
 module "security" {
   source = "./modules/security"
 
-  name          = local.name
-  vpc_id        = module.network.vpc_id
-  roles         = keys(local.fleet.roles)
-  flows         = try(local.fleet.flows, [])
+  name   = local.name
+  vpc_id = module.network.vpc_id
+  roles  = keys(local.fleet.roles)
+  # The only machine of a role has no other one to reach.
+  flows         = [for flow in try(local.fleet.flows, []) : flow if flow.from != flow.to || try(local.fleet.roles[flow.from].count, 2) > 1]
+  outside       = try(local.fleet.outside, {})
   allowed_cidrs = var.allowed_cidrs
   tags          = local.tags
 }

@@ -1,15 +1,18 @@
 locals {
+  # What a flow may start from besides a role: networks by name.
+  networks = merge({ for name, cidrs in var.outside : name => [for cidr in cidrs : strcontains(cidr, "/") ? cidr : "${cidr}/32"] }, { operator = var.allowed_cidrs })
+
   # One entry for each pair of role and source. The key says what the rule allows, so that adding machines, flows or
   # operators changes no existing rule.
   pairs = flatten([
     for flow in var.flows : [
       for to in(flow.to == "all" ? var.roles : [flow.to]) : [
-        for source in(flow.from == "operator" ? var.allowed_cidrs : flow.from == "all" ? var.roles : [flow.from]) : {
+        for source in(contains(keys(local.networks), flow.from) ? local.networks[flow.from] : flow.from == "all" ? var.roles : [flow.from]) : {
           key    = "${source} to ${to}:${flow.port}"
           to     = to
           port   = flow.port
-          cidr   = flow.from == "operator" ? source : null
-          source = flow.from == "operator" ? null : source
+          cidr   = contains(keys(local.networks), flow.from) ? source : null
+          source = contains(keys(local.networks), flow.from) ? null : source
         }
       ]
     ]
