@@ -12,11 +12,15 @@ from rich.table import Table
 
 from bench.errors import BenchError
 from bench.growth import growth
+from bench.history import history
 from bench.ingest import PEERS, ingest
+from bench.intake import intake
 from bench.latency import latency
+from bench.marks import marks
 from bench.over_a_day import over_a_day
 from bench.parts import connector_libs, quix_python
 from bench.results import Note, Result, write
+from bench.scrape import scrape
 from bench.secured import secured
 from testing.broker import Broker
 from testing.parts import ROOT, kafka_libs
@@ -39,6 +43,9 @@ class Benchmark(StrEnum):
     LATENCY = "latency"
     GROWTH = "growth"
     DAY = "day"
+    SCRAPE = "scrape"
+    INTAKE = "intake"
+    ROLLUPS = "rollups"
 
 
 def main(
@@ -51,7 +58,7 @@ def main(
     ] = ",".join(map(str, _GROWTH)),
     hours: Annotated[float, typer.Option(min=0.1, max=24, help="Hours of the day that is counted.")] = 24,
 ) -> None:
-    """The processor beside its peers, with Kafka and the store as processes of this machine."""
+    """Processor and collector beside their peers; Kafka and the store are processes of this machine."""
     console = Console(log_path=False)
     wanted = set(only or Benchmark)
     try:
@@ -88,14 +95,21 @@ def _parts(
         yield lambda: over_a_day(folder, hours, note)
     if wanted == {Benchmark.DAY}:
         return
-    for fetch in (kafka_libs, connector_libs, quix_python):
-        fetch()
     peers = [peer for peer in PEERS if peer in wanted]
-    with Broker(folder) as broker:
+    for fetch in (kafka_libs, *((connector_libs, quix_python) if peers else ())):
+        fetch()
+    with Broker(folder, at_full_speed=True) as broker:
         if peers:
             yield lambda: ingest(broker, folder, events, peers, note)
         if "secured" in wanted:
             yield lambda: secured(folder, events, note)
+        if "scrape" in wanted:
+            yield lambda: scrape(broker, folder, note)
+        if "intake" in wanted:
+            yield lambda: intake(broker, folder, note)
+        if "rollups" in wanted:
+            yield lambda: marks(broker, folder, events, note)
+            yield lambda: history(broker, folder, note)
         if "latency" in wanted:
             yield lambda: latency(broker, folder, note)
         if "growth" in wanted:

@@ -11,7 +11,8 @@ from gpu_token_producers.gpus import BUILT_IN_SEED, load_gpus
 from gpu_token_producers.replay import ReplayPlan, replay_events
 from gpu_token_producers.sender import kafka_config
 from gpu_token_producers.synthetic import synthetic_trace
-from gpu_token_producers.trace import BrokenRow, trace_id
+from gpu_token_producers.traces.rows import BrokenRow
+from gpu_token_producers.traces.trace import open_trace
 
 from bench.errors import BenchError
 from testing.parts import ROOT
@@ -77,8 +78,7 @@ def send(bootstrap: str, topics: Topics, batch: Sequence[Event]) -> None:
 
 def _events_of(path: Path) -> Iterator[Event]:
     plan = ReplayPlan(
-        trace=path,
-        trace_id=trace_id(path),
+        trace=open_trace(path),
         model=path.stem,
         host="gpu-host-1",
         gpus=load_gpus(BUILT_IN_SEED),

@@ -54,7 +54,7 @@ def secured(folder: Path, count: int, note: Note) -> list[Result]:
     place = folder / "secured"
     place.mkdir()
     runs: dict[str, list[Measured]] = {"plain": [], "secured": []}
-    with SecuredBroker(place, authority) as broker:
+    with SecuredBroker(place, authority, at_full_speed=True) as broker:
         broker.set_password(_USER, password)
         broker.allow(_USER, AclOperation.READ, [_GROUP], ResourceType.GROUP)
         for number, load in enumerate(loads(folder, count), start=1):
@@ -73,7 +73,7 @@ def secured(folder: Path, count: int, note: Note) -> list[Result]:
                         topics,
                         store,
                         own,
-                        logins=logins if with_login else None,
+                        more=logins if with_login else None,
                     ) as process,
                 ):
                     measured.append(_measure(broker, topics, store, process, load))

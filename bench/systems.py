@@ -33,10 +33,27 @@ def processor(
     store: WatchedStore,
     folder: Path,
     http_port: int | None = None,
-    logins: Mapping[str, str] | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> Process:
-    """The processor, run as its container runs it."""
-    settings = {
+    """The processor, run as its container runs it; `more` are settings."""
+    settings = _settings(bootstrap, topics, store, http_port, more)
+    return Process("processor", [sys.executable, "-m", "gpu_token_processor"], folder, settings)
+
+
+def unmarked(bootstrap: str, topics: Topics, store: WatchedStore, folder: Path) -> Process:
+    """The processor as it was before it marked hours."""
+    settings = _settings(bootstrap, topics, store)
+    return Process("unmarked", [sys.executable, "-m", "bench.unmarked"], folder, settings)
+
+
+def _settings(
+    bootstrap: str,
+    topics: Topics,
+    store: WatchedStore,
+    http_port: int | None = None,
+    more: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    return {
         "KAFKA_BOOTSTRAP": bootstrap,
         "MONGO_URL": store.url,
         "MONGO_DATABASE": DATABASE,
@@ -46,9 +63,8 @@ def processor(
         "API_REQUESTS_PER_SECOND": "1000",
         "HTTP_HOST": "127.0.0.1",
         "HTTP_PORT": str(http_port or free_port()),
-        **(logins or {}),
+        **(more or {}),
     }
-    return Process("processor", [sys.executable, "-m", "gpu_token_processor"], folder, settings)
 
 
 def connector(bootstrap: str, topics: Topics, store: WatchedStore, folder: Path) -> Process:

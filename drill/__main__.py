@@ -10,9 +10,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from drill.entry import Entry
 from drill.faults import choose
 from drill.results import sums, table, write
-from drill.run import Drill, Entry
+from drill.run import Drill
 from drill.site import Site
 from lab.command import opened
 from lab.report import table_console
@@ -55,7 +56,7 @@ def drill(settings: Settings, names: Sequence[str], seed: int) -> bool:
             entries += strikes
             times, sent, _, _, lost, duplicates, longest = sums(strikes)
             console.print(
-                f"{fault.name} {times} times: of {sent} events {lost} lost, {duplicates} twice; "
+                f"{fault.name} {times} times: of {sent} {strikes[0].unit} {lost} lost, {duplicates} twice; "
                 f"stored again within {longest} s"
             )
     # Written only now: a file of half a drill would look like that of a whole one.

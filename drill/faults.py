@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from drill.service import Service
 from drill.site import Site
+from drill.sources.fault import SourcesFault
 from lab.errors import LabError
 
 # The processor's consumer may be silent for 300 s (max.poll.interval.ms) before its group gives it up.
@@ -65,7 +66,7 @@ def _without(service: Service, seconds: float, *, end: str, begin: str) -> Servi
     return service
 
 
-FAULTS: tuple[Fault | Flood, ...] = (
+FAULTS: tuple[Fault | Flood | SourcesFault, ...] = (
     Fault("processor-killed", lambda site, _: _kill(site.processor), times=20),
     Fault("broker-killed", lambda site, _: _kill(site.broker), times=5),
     Fault("store-killed", lambda site, _: _kill(site.store), times=5),
@@ -91,10 +92,11 @@ FAULTS: tuple[Fault | Flood, ...] = (
         events_per_second=100,
     ),
     Flood("poison"),
+    SourcesFault("sources-killed"),
 )
 
 
-def choose(names: Sequence[str]) -> list[Fault | Flood]:
+def choose(names: Sequence[str]) -> list[Fault | Flood | SourcesFault]:
     """The faults of these names, in the order in which they are drilled; all if there is no name."""
     known = [fault.name for fault in FAULTS]
     for name in names:

@@ -37,12 +37,15 @@ class Order:
 
 
 class Load:
-    """The script, running in its own container on the producers' machine."""
+    """A script that names what it sent, running in its own container on the producers' machine."""
 
     CONTAINER = "drill-load"
 
-    def __init__(self, producers: Service, command: Sequence[str]) -> None:
+    def __init__(
+        self, producers: Service, command: Sequence[str], container: str = CONTAINER, script: Path = _SCRIPT
+    ) -> None:
         self._producers = producers
+        self._container = container
         self.remove()
         self._process = subprocess.Popen(
             producers.on_machine(*command),
@@ -62,7 +65,7 @@ class Load:
         for reader in self._readers:
             reader.start()
         assert self._process.stdin is not None
-        self._process.stdin.write(_SCRIPT.read_text())
+        self._process.stdin.write(script.read_text())
         self._process.stdin.close()
         if not self._begun.wait(_BEGIN_SECONDS):
             raise LabError(f"the load sent nothing within {_BEGIN_SECONDS} s: {self._last_words()}")
@@ -75,7 +78,7 @@ class Load:
 
     def stop(self) -> None:
         """Send no more, and wait for the last deliveries."""
-        self._producers.docker("kill", "--signal=TERM", self.CONTAINER)
+        self._producers.docker("kill", "--signal=TERM", self._container)
         self.finish()
 
     def finish(self) -> None:
@@ -91,7 +94,7 @@ class Load:
 
     def remove(self) -> None:
         """Remove the container, whatever happened."""
-        shell.attempt(self._producers.on_machine("docker", "rm", "--force", self.CONTAINER))
+        shell.attempt(self._producers.on_machine("docker", "rm", "--force", self._container))
 
     def _read_sent(self) -> None:
         assert self._process.stdout is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from drill.run import Entry
+from drill.entry import Entry
 
 
 def write(file: Path, entries: Sequence[Entry]) -> None:

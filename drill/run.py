@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from drill.accounts import Sent, balance, together
+from drill.entry import Entry
 from drill.faults import POISON_SHARE, Fault, Flood
 from drill.load import Order
 from drill.site import Site
+from drill.sources import run as sources
+from drill.sources.fault import SourcesFault
 
 # What was sent counts as lost when none of it has turned up for this long.
 _PATIENCE_SECONDS = 60
@@ -21,25 +25,6 @@ _LOOK_SECONDS = 1
 _AFTERWARDS_SECONDS = 2
 # As fast as the producers' buffer takes them.
 _AT_ONCE = 1e9
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An element of build/drill.json. `recovered_s` counts from the end of the outage that the drill made."""
-
-    fault: str
-    at: str
-    sent: int
-    stored: int
-    dead_lettered: int
-    lost: int
-    duplicates: int
-    recovered_s: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing was lost and nothing is there twice."""
-        return self.lost == 0 and self.duplicates == 0
 
 
 @dataclass
@@ -58,8 +43,10 @@ class Drill:
         # Called after each strike with the fault's name and the number of strikes so far.
         self._struck = struck
 
-    def run(self, fault: Fault | Flood) -> list[Entry]:
+    def run(self, fault: Fault | Flood | SourcesFault) -> Sequence[Entry]:
         """The entries of one fault, one for each strike."""
+        if isinstance(fault, SourcesFault):
+            return sources.drill(self._site, fault, self._seed, partial(self._struck, fault.name))
         begun = time.time()
         run = f"drill-{fault.name}-{datetime.fromtimestamp(begun, UTC):%Y%m%dT%H%M%S}"
         if isinstance(fault, Flood):

@@ -21,6 +21,8 @@ _RECOVERY_SECONDS = 300
 # A health check of the store may be this far away.
 _HEALTH_SECONDS = 60
 _SECOND_PROCESSOR = "drill-processor"
+# Options of a container that reads its program from standard input.
+_SCRIPT = ["--rm", "--entrypoint=python"]
 
 
 class Site:
@@ -32,20 +34,20 @@ class Site:
         self.processor = Service(settings, "processor-1", "processor")
         self.producers = Service(settings, "producers-1", "producers")
         self.processors = [self.processor]
-        self._settings = settings
+        self.settings = settings
 
     def require_healthy(self) -> None:
         """Raise a sentence unless all machines are up and all services healthy."""
         engine.require()
-        up = machines.listing(self._settings)
+        up = machines.listing(self.settings)
         for service in (self.broker, self.store, self.processor, self.producers):
             if service.machine not in up or not up[service.machine].running:
                 raise LabError(
-                    f"{service.machine} of {self._settings.name} is not up: run `make lab-up converge`."
+                    f"{service.machine} of {self.settings.name} is not up: run `make lab-up converge`."
                 )
             until(
                 service.healthy,
-                f"{service.machine} of {self._settings.name} has no healthy container {service.container}",
+                f"{service.machine} of {self.settings.name} has no healthy container {service.container}",
                 _HEALTH_SECONDS,
                 "run `make converge`",
             )
@@ -53,7 +55,8 @@ class Site:
     @contextmanager
     def load(self, order: Order) -> Iterator[Load]:
         """Send events until the end of the block."""
-        load = Load(self.producers, _compose("producers", Load.CONTAINER, order.arguments()))
+        command = self.command("producers", Load.CONTAINER, _SCRIPT, ["-", *order.arguments()])
+        load = Load(self.producers, command)
         try:
             yield load
         finally:
@@ -63,14 +66,24 @@ class Site:
         """What the store and the dead-letter topics have of a run, read with the login that may read each."""
         lines: list[str] = []
         for service, script in ((self.processor, "list_stored"), (self.producers, "list_dead_lettered")):
-            command = _compose(service.container, f"drill-{script}", [run, str(since)])
-            said = shell.run(
-                service.on_machine(*command),
-                stdin=(_REMOTE / f"{script}.py").read_bytes(),
-                timeout_seconds=_COUNT_SECONDS,
-            )
-            lines += said.splitlines()
+            lines += self.ask(service, script, run, str(since))
         return Found.read(lines)
+
+    def ask(self, service: Service, script: str, *arguments: str) -> list[str]:
+        """The lines that a script of drill/remote prints, run with a service's image and settings."""
+        command = self.command(service.container, f"drill-{script}", _SCRIPT, ["-", *arguments])
+        said = shell.run(
+            service.on_machine(*command),
+            stdin=(_REMOTE / f"{script}.py").read_bytes(),
+            timeout_seconds=_COUNT_SECONDS,
+        )
+        return said.splitlines()
+
+    def command(self, role: str, container: str, options: list[str], arguments: list[str]) -> list[str]:
+        """The command that runs a container of a role's image and settings on its machine."""
+        project = f"--project-directory={_PROJECTS}/{role}"
+        begin = ["docker", "compose", project, "run", "--no-deps", "--no-TTY", f"--name={container}"]
+        return [*begin, *options, role, *arguments]
 
     def await_restart(self, service: Service, started_before: str | None) -> None:
         """Wait until a service runs that was started since."""
@@ -98,11 +111,11 @@ class Site:
     @contextmanager
     def second_processor(self) -> Iterator[None]:
         """Another processor in the same group, on the same machine, until the end of the block."""
-        second = Service(self._settings, self.processor.machine, _SECOND_PROCESSOR)
+        second = Service(self.settings, self.processor.machine, _SECOND_PROCESSOR)
         options = ["--detach", f"--env=CONSUMER_INSTANCE_ID={_SECOND_PROCESSOR}"]
         shell.attempt(second.on_machine("docker", "rm", "--force", _SECOND_PROCESSOR))
         try:
-            shell.run(second.on_machine(*_run("processor", _SECOND_PROCESSOR, options), "processor"))
+            shell.run(second.on_machine(*self.command("processor", _SECOND_PROCESSOR, options, [])))
             second.docker("update", "--restart=unless-stopped", _SECOND_PROCESSOR)
             _recovered(second.healthy, "the second processor did not become healthy")
             self.processors.append(second)
@@ -114,16 +127,6 @@ class Site:
     def _stored_events(self) -> int | None:
         counts = [processor.stored_events() for processor in self.processors]
         return None if None in counts else sum(count for count in counts if count is not None)
-
-
-def _run(role: str, container: str, options: list[str]) -> list[str]:
-    project = f"--project-directory={_PROJECTS}/{role}"
-    return ["docker", "compose", project, "run", "--no-deps", "--no-TTY", f"--name={container}", *options]
-
-
-def _compose(role: str, container: str, arguments: list[str]) -> list[str]:
-    """A script from standard input, in a role's image and with its settings."""
-    return [*_run(role, container, ["--rm", "--entrypoint=python"]), role, "-", *arguments]
 
 
 def _recovered(condition: Callable[[], bool], failure: str) -> None:

@@ -17,14 +17,19 @@ from testing.processes import Process, Used, run
 # As the topics of fleet.yml.
 PARTITIONS = 3
 _HEAP = "-Xmx512M"
+# Java compiles at once and does not look for what would be worth more: a start takes a third of the time.
+_QUICK_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 _CRITICAL = 2
 
 
 class Broker:
     """One node that is broker and controller. It is removed with its data when the block ends."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, at_full_speed: bool = False) -> None:
+        """At full speed it starts slowly: for those who measure."""
         self._folder = folder
+        self.data = folder / "kafka"
+        self._options = () if at_full_speed else _QUICK_START
         port, controller_port = free_port(), free_port()
         self.bootstrap = f"127.0.0.1:{port}"
         self._properties = folder / "server.properties"
@@ -36,7 +41,7 @@ class Broker:
                     f"controller.quorum.voters=1@127.0.0.1:{controller_port}",
                     f"listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
                     "controller.listener.names=CONTROLLER",
-                    f"log.dirs={folder / 'kafka'}",
+                    f"log.dirs={self.data}",
                     "offsets.topic.replication.factor=1",
                     "transaction.state.log.replication.factor=1",
                     "transaction.state.log.min.isr=1",
@@ -50,11 +55,31 @@ class Broker:
         identity = uuid.uuid4().hex[:22]
         storage = ["format", "--cluster-id", identity, "--config", str(self._properties)]
         run(self._java("kafka.tools.StorageTool", *storage))
+        self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": _CRITICAL})
+        self.start()
+        return self
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL), and start it again on the same data, without waiting for it to answer."""
+        self._process.kill()
+        self._start()
+
+    def stop(self) -> None:
+        """End it as it should be ended."""
+        self._process.__exit__()
+
+    def start(self) -> None:
+        """Start it again on the same data, and wait until it answers."""
+        self._start()
+        self.wait_until_it_answers()
+
+    def wait_until_it_answers(self) -> None:
+        """Return once it serves clients."""
+        self._process.wait_for(self._answers, "Kafka answers")
+
+    def _start(self) -> None:
         self._process = Process("kafka", self._java("kafka.Kafka", str(self._properties)), self._folder)
         self._process.__enter__()
-        self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": _CRITICAL})
-        self._process.wait_for(self._answers, "Kafka answers")
-        return self
 
     def __exit__(self, *details: object) -> None:
         self._process.__exit__(*details)
@@ -63,14 +88,16 @@ class Broker:
         """What the broker has used since it started."""
         return self._process.used()
 
-    def make_topics(self, names: Sequence[str]) -> None:
+    def make_topics(self, names: Sequence[str], partitions: int = PARTITIONS) -> None:
         """Create the topics, and wait until they are there."""
-        made = self._admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names])
+        made = self._admin.create_topics([NewTopic(name, partitions, 1) for name in names])
         for future in made.values():
             future.result()
-        self._process.wait_for(
-            lambda: set(names) <= set(self._admin.list_topics(timeout=5).topics), "topics are known"
-        )
+        self._process.wait_for(lambda: set(names) <= self.topics(), "topics are known")
+
+    def topics(self) -> set[str]:
+        """The topics that it knows."""
+        return set(self._admin.list_topics(timeout=5).topics)
 
     def _answers(self) -> bool:
         try:
@@ -83,6 +110,7 @@ class Broker:
         return [
             "java",
             _HEAP,
+            *self._options,
             f"-Dlog4j2.configurationFile={KAFKA_LOGGING}",
             "-cp",
             jars,

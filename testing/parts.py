@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fleet import model
 from lab.images import reference
-from testing.processes import run
+from testing.processes import ProcessError, run
 
 ROOT = Path(__file__).parents[1]
 _PARTS = ROOT / "build" / "parts"
@@ -25,6 +25,24 @@ def kafka_libs() -> Path:
         run(["sh", "prepare.sh", str(folder)], cwd=_KAFKA_CONTEXT, environment=environment)
 
     return once(f"kafka-{version}", [], fetch) / "libs"
+
+
+def prometheus() -> Path:
+    """The server, as Debian packages it. It needs no other package, and is unpacked, not installed."""
+
+    def fetch(folder: Path) -> None:
+        folder.mkdir()
+        try:
+            run(["apt-get", "download", "prometheus"], cwd=folder)
+        except ProcessError:
+            # The lists of packages are old, or not there.
+            run(["apt-get", "update", "-qq"])
+            run(["apt-get", "download", "prometheus"], cwd=folder)
+        (package,) = folder.glob("*.deb")
+        run(["dpkg-deb", "--extract", str(package), str(folder)])
+        package.unlink()
+
+    return once("prometheus", [], fetch) / "usr" / "bin" / "prometheus"
 
 
 def kafka_version() -> str:

@@ -54,6 +54,11 @@ class Process:
             self._popen.kill()
             self._popen.wait()
 
+    def kill(self) -> None:
+        """End it at once (SIGKILL)."""
+        self._popen.kill()
+        self._popen.wait()
+
     def used(self) -> Used:
         """What the process has used so far, all threads included."""
         self.check()
@@ -79,7 +84,7 @@ class Process:
                 f"{self.name} ended with status {self._popen.returncode}:\n{self._last_lines()}"
             )
 
-    def wait_for(self, condition: Callable[[], bool], what: str, within_seconds: float = 60) -> None:
+    def wait_for(self, condition: Callable[[], bool], what: str, within_seconds: float = 180) -> None:
         """Return once the condition holds; raise if the process ends or the time is over."""
         deadline = time.monotonic() + within_seconds
         while not condition():
@@ -98,13 +103,12 @@ class Process:
         return "\n".join(self.output().splitlines()[-_SHOWN_LINES:])
 
 
-def run(
-    command: Sequence[str], cwd: Path | None = None, environment: Mapping[str, str] | None = None
-) -> None:
-    """Run a command to its end; raise if it fails."""
+def run(command: Sequence[str], cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> str:
+    """Run a command to its end, and return what it prints; raise if it fails."""
     try:
         done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise ProcessError(f"{command[0]} is not installed: run `make setup-lab`.") from error
     if done.returncode:
         raise ProcessError(f"{command[0]} failed: {(done.stdout + done.stderr).strip()}")
+    return done.stdout

@@ -22,8 +22,8 @@ from testing.broker import Broker
 class SecuredBroker(Broker):
     """A broker with a second listener, for TLS and SCRAM. The first serves whoever sets it up."""
 
-    def __init__(self, folder: Path, authority: Authority) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, authority: Authority, *, at_full_speed: bool = False) -> None:
+        super().__init__(folder, at_full_speed=at_full_speed)
         self.address = f"127.0.0.1:{free_port()}"
         login_module = "org.apache.kafka.common.security.scram.ScramLoginModule"
         properties = self._properties.read_text().splitlines()

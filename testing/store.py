@@ -26,6 +26,7 @@ ADMIN_PASSWORD = "the-first-password-of-admin-00001"
 Document = dict[str, Any]
 
 _ROLE_DEFAULTS = ROOT / "roles" / "mongo" / "defaults" / "main.yml"
+_ROLE_EXPIRING = ROOT / "roles" / "mongo" / "vars" / "main" / "indexes.yml"
 _CACHE_GIB = 0.0625
 _START_MS = 30_000
 
@@ -120,6 +121,8 @@ class Store:
 
 
 def make_indexes(database: Database[Document]) -> None:
-    """Those that the role mongo makes."""
+    """Those that the role mongo makes, by which nothing expires here."""
+    for one in yaml.safe_load(_ROLE_EXPIRING.read_text())["_mongo_expiring"]:
+        database[one["collection"]].create_index(one["field"])
     for index in yaml.safe_load(_ROLE_DEFAULTS.read_text())["mongo_indexes"]:
         database[index["collection"]].create_index([(key, 1) for key in index["keys"]])
