@@ -8,6 +8,9 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export CMD
+# Some environments forbid Python to keep what it has compiled. Then each of the thousands of processes that tests and
+# plays start would compile all that it imports: more than half of their time.
+unexport PYTHONDONTWRITEBYTECODE
 
 ENV   ?= lab
 TRACE ?= $(wildcard ../shared/data/azure-llm-2023-code.csv)
@@ -50,6 +53,8 @@ replay: setup ## send TRACE through the pipeline
 	$(PLAY) playbooks/replay.yml $(if $(TRACE),-e replay_trace=$(abspath $(TRACE)))
 resend-dead-letters: setup ## send dead letters to their topics again (REASON=…; ARGS=--check only counts them)
 	$(PLAY) playbooks/resend_dead_letters.yml $(if $(REASON),-e reason=$(REASON))
+restore-topics: setup ## bring back the topics of a broker that forgot them (docs/full-disks.md; ARGS=--check says what is missed)
+	$(PLAY) playbooks/restore_topics.yml
 support-bundle: setup ## logs and state of every machine in build/
 	$(PLAY) playbooks/support_bundle.yml
 reset: setup ## stop the services; keeps the data unless ARGS='-e wipe_data=true'
@@ -71,6 +76,8 @@ logs-%: setup ## the service's last 100 lines
 	ansible $* -i inventories/$(ENV) --become -m ansible.builtin.command -a "docker logs --tail 100 $(firstword $(subst -, ,$*))"
 api-token: setup ## print the token that the API and its page ask for
 	@ansible processor[0] -i inventories/$(ENV) --become -m ansible.builtin.command -a "cat /opt/gpu-token/processor/secrets/api-token" | tail -1
+intake-token: setup ## print the token that the producers' intake asks for, if a source is received there
+	@ansible producers[0] -i inventories/$(ENV) --become -m ansible.builtin.command -a "cat /opt/gpu-token/producers/secrets/intake-token" | tail -1
 secrets-file: setup ## fresh secrets for secrets_store=vault (SECRETS=file, VAULT_PASSWORD_FILE=file)
 	ansible-playbook -i localhost, playbooks/vault.yml -e secrets_file=$(abspath $(SECRETS)) -e vault_password_file=$(abspath $(VAULT_PASSWORD_FILE))
 addrs: setup ## the address of every machine
@@ -104,7 +111,7 @@ drill: lab-up converge ## break each part under load, and count; writes build/dr
 lint: setup ## ansible-lint, yamllint, ruff, mypy, hadolint, shellcheck
 	scripts/lint.sh
 unit: setup ## unit and property tests
-	pytest -q -n 4 --dist loadfile --ignore tests/terraform/test_checkov.py
+	pytest -q -n 4 --dist loadfile --no-loadscope-reorder --ignore tests/terraform/test_checkov.py
 molecule: setup-lab $(addprefix molecule-,$(ROLES)) ## molecule test of every role
 molecule-%: setup-lab ## molecule test of one role
 	molecule test -s $*
@@ -124,6 +131,10 @@ outdated: setup ## every pinned version, where it stands, and the newest
 	python -m supply.outdated
 
 ##@ Housekeeping
+page-libraries: ## copy the page's libraries into the processor, as apps/processor/npm pins them (needs npm)
+	scripts/vendor_page.sh
+page-images: setup-lab ## take the README's pictures of the page
+	mkdir -p docs/images && PAGE_IMAGES=$(CURDIR)/docs/images pytest -q apps/processor/tests/test_processor_page_seen.py -k pictures
 docs: setup ## write the role READMEs, and the diagram and tables that docs/ has of fleet.yml
 	scripts/role_docs.sh && fleet docs
 setup: ## the controller's tools in .venv

@@ -26,7 +26,7 @@ fi
 
 files=()
 for app in processor producers; do
-  uv export --quiet --frozen --no-dev --no-emit-workspace --package "gpu-token-$app" --output-file "$work/$app.txt" > /dev/null
+  uv export --quiet --frozen --no-dev --no-emit-workspace --all-extras --package "gpu-token-$app" --output-file "$work/$app.txt" > /dev/null
   files+=(-r "$work/$app.txt")
 done
 audit --strict --require-hashes "${files[@]}"

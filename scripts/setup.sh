@@ -26,6 +26,7 @@ if [ "${1:-tools}" = lab ]; then
   need losetup mount
   need java default-jre-headless
   need mvn maven
+  need chromium chromium
 fi
 
 if [ "${#missing[@]}" -gt 0 ]; then

@@ -93,6 +93,11 @@ def jars(pins: Sequence[Pin]) -> dict[str, str]:
         return {pin.name: pin.version for pin in pins} | dict(_UPDATE.findall(answer.read_text()))
 
 
+def npm(pins: Sequence[Pin]) -> dict[str, str]:
+    """The newest of each library, as npm's own settings find it."""
+    return {pin.name: str(json.loads(_run(["npm", "view", "--json", pin.name, "version"]))) for pin in pins}
+
+
 def providers(pins: Sequence[Pin], registry: str = TERRAFORM_REGISTRY) -> dict[str, str]:
     """The newest release of each provider."""
     return {pin.name: str(_json(f"{registry}/v1/providers/{pin.name}")["version"]) for pin in pins}

@@ -24,6 +24,7 @@ def sources(root: Path) -> list[Source]:
         (pins.jars(root), newest.jars),
         (pins.collections(root), newest.collections),
         (pins.providers(root), newest.providers),
+        (pins.npm(root), newest.npm),
         (pins.python_apart(root), newest.python_apart),
         (pins.python_lock(root), partial(newest.python_lock, root=root)),
     ]

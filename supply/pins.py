@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 import xml.etree.ElementTree as ET
@@ -19,10 +20,12 @@ APART = (
     "lab/images/contexts/mongo/requirements.in",
     "bench/duckdb-requirements.in",
     "bench/quix-requirements.in",
+    "testing/litellm-requirements.in",
     "tests/terraform/test_checkov.py",
     "scripts/audit.sh",
 )
 MAVEN_PLUGINS = ("bench/parts.py", "lab/images/contexts/kafka/prepare.sh", "supply/newest.py")
+NPM = "apps/processor/npm"
 KAFKA_JARS = "org.apache.kafka:kafka-clients"
 
 _PYTHON = re.compile(r'^(?:[A-Z_]+ ?= ?")?([\w-]+)(?:\[\w+\])?==([\w.]+)"?$', re.MULTILINE)
@@ -77,6 +80,12 @@ def jars(root: Path) -> list[Pin]:
     for place, (group, artifact, version) in _search(root, MAVEN_PLUGINS, _PLUGIN):
         found.append(Pin(place, f"{group}:{artifact}", version))
     return found
+
+
+def npm(root: Path) -> list[Pin]:
+    """The page's libraries."""
+    wanted = json.loads((root / NPM / "package.json").read_text())["dependencies"]
+    return [Pin(f"{NPM}/package.json", name, version) for name, version in wanted.items()]
 
 
 def providers(root: Path) -> list[Pin]:

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import bson
@@ -103,6 +104,14 @@ class Attacker:
         yield "api", "with a header of 1 MiB", lambda: self.get(url + "/usage", Authorization="x" * 2**20)
         yield "api", "out of its folder", lambda: self.get(url + "/..%2f..%2frun/secrets/api-token")
 
+    def floods(self) -> Iterator[Attempt]:
+        """Those that use up what this machine may, so that others would not be refused for themselves."""
+        url = f"http://{self.known['api']}"
+        yield "api", "beside 505 silent connections", lambda: self.beside_silent_ones(url, b"")
+        half = b"GET /usage HTTP/1.1\r\nHost: "
+        yield "api", "beside 505 half requests", lambda: self.beside_silent_ones(url, half)
+        yield "api", "with ever another address", lambda: self.under_false_names(url)
+
     def login(self, user: str) -> dict[str, Any]:
         """kafka-python's settings of a user."""
         return {
@@ -166,6 +175,20 @@ class Attacker:
     def users(self, settings: dict[str, Any]) -> object:
         return self.client(settings).admin["system.users"].find_one()
 
+    def beside_silent_ones(self, url: str, sent: bytes) -> object:
+        """A question while this machine holds connections that send no whole request."""
+        host, port = self.known["api"].split(":")
+        with ExitStack() as held:
+            for _ in range(505):
+                one = socket.create_connection((host, int(port)), PATIENCE_SECONDS)
+                held.enter_context(one).sendall(sent)
+            return self.get(url + "/usage")
+
+    def under_false_names(self, url: str) -> None:
+        """Far more requests than one address may send; raises the first refusal."""
+        for number in range(300):
+            self.get(url + "/metrics", **{"X-Forwarded-For": f"10.99.{number // 250}.{number % 250 + 1}"})
+
     def get(self, url: str, body: bytes | None = None, **headers: str) -> object:
         request = urllib.request.Request(url, data=body, headers=headers)
         with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
@@ -194,7 +217,11 @@ def answer(attempt: Callable[[], object]) -> str:
 
 
 if __name__ == "__main__":
-    attempts = list(Attacker(json.load(sys.stdin)).attempts())
+    attacker = Attacker(json.load(sys.stdin))
+    attempts = list(attacker.attempts())
     with ThreadPoolExecutor(len(attempts)) as pool:
-        answers = pool.map(answer, (attempt for _, _, attempt in attempts))
-        print(json.dumps([[*attempt[:2], said] for attempt, said in zip(attempts, answers, strict=True)]))
+        answers = list(pool.map(answer, (attempt for _, _, attempt in attempts)))
+    for flood in attacker.floods():
+        attempts.append(flood)
+        answers.append(answer(flood[2]))
+    print(json.dumps([[*attempt[:2], said] for attempt, said in zip(attempts, answers, strict=True)]))

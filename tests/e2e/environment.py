@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from ipaddress import IPv4Network
 from typing import Any
 
 from fleet.model import Flow, load
@@ -17,6 +18,7 @@ from .runner import ROOT
 
 FLEET = load(ROOT / "fleet.yml")
 ROLES = FLEET.machines()
+Outside = Mapping[str, tuple[IPv4Network, ...]]
 
 
 def listing() -> dict[str, machines.Machine]:
@@ -24,17 +26,17 @@ def listing() -> dict[str, machines.Machine]:
     return machines.listing(from_environment(os.environ, FLEET))
 
 
-def enforce(flows: Iterable[Flow]) -> None:
+def enforce(flows: Iterable[Flow], outside: Outside = FLEET.outside) -> None:
     """Put the lab's firewall in place for these flows; machines and their connections stay as they are."""
-    fleet = FLEET.model_copy(update={"flows": tuple(flows)})
+    fleet = FLEET.model_copy(update={"flows": tuple(flows), "outside": outside})
     hosts = {name: (machine.role, machine.address) for name, machine in listing().items()}
     firewall.ensure(firewall.chains(from_environment(os.environ, FLEET), fleet, hosts), Report())
 
 
 @contextmanager
-def enforced(flows: Iterable[Flow]) -> Iterator[None]:
-    """These flows for a while, then fleet.yml's again."""
-    enforce(flows)
+def enforced(flows: Iterable[Flow], outside: Outside = FLEET.outside) -> Iterator[None]:
+    """These flows, and networks outside, for a while; then fleet.yml's again."""
+    enforce(flows, outside)
     try:
         yield
     finally:

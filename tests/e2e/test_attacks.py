@@ -55,6 +55,9 @@ REFUSALS = {
     ("api", "with a wrong token"): {"HTTP 401"},
     ("api", "with another's secret"): {"HTTP 401"},
     ("api", "out of its folder"): {"HTTP 401"},
+    ("api", "beside 505 silent connections"): {"HTTP 401"},
+    ("api", "beside 505 half requests"): {"HTTP 401"},
+    ("api", "with ever another address"): {"HTTP 429"},
     # The API hangs up on whoever goes on sending; some clients see its answer before that.
     ("api", "with a body of 8 MiB"): {"HTTP 413", "hung up"},
     ("api", "with a header of 1 MiB"): {"HTTP 400", "hung up"},

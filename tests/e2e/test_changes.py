@@ -29,10 +29,14 @@ def test_what_is_changed_changes_what_depends_on_it_alone(
     containers, topics = container_ids(), topics_of(on_machine)
     longer, same = FLEET.topics.gpu_metrics.model_dump(), FLEET.topics.token_usage.model_dump()
     longer["retention_hours"] += 24
+    # All that the broker has: a topic's part of the disk depends on how many partitions there are.
+    letters = [
+        {**FLEET.dead_letters.model_dump(), "name": f"{topic['name']}.dlq"} for topic in (longer, same)
+    ]
     other = token[::-1]
     run = play(
         "site.yml",
-        kafka_topics=[longer, same],
+        kafka_topics=[longer, same, *letters],
         processor_window_seconds=60,
         secrets_store="vault",
         fleet_secrets={**every_secret(), "api_token": other},

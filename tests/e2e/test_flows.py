@@ -1,13 +1,19 @@
-"""The network is least-privilege: each flow of fleet.yml is needed, and nothing else is open."""
+"""The network is least-privilege: each flow of fleet.yml is needed, and nothing else is open.
+
+A network outside the fleet is a network namespace of this computer, whose packets are routed to the machines.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -24,8 +30,13 @@ pytestmark = pytest.mark.usefixtures("converged")
 OnMachine = Callable[..., str]
 # Docker's API, Kafka's controller, web servers, and neighbours of what is served.
 FURTHER_PORTS = {80, 443, 2375, 2376, 8081, 9093, 27018}
+# Nothing in the fleet needs the flows of networks outside.
+WITHIN = [flow for flow in FLEET.flows if flow.source not in FLEET.outside and FLEET.connects(flow)]
 # SSH's own connections of the last run are not taken up.
 FRESH_SSH = {"ansible_ssh_args": "-o ControlMaster=no -o ControlPath=none"}
+# A network for documentation, which nobody uses.
+OUTSIDE = IPv4Network("198.51.100.0/24")
+NAMESPACE, OUR_END, THEIR_END = "e2e-outside", "e2e-out-host", "e2e-out-guest"
 LISTEN = """
 import signal, socket, sys
 listeners = []
@@ -53,6 +64,7 @@ def expected() -> set[Knock]:
     return {
         Knock(source, target, flow.port)
         for flow in FLEET.flows
+        if flow.source not in FLEET.outside
         for source in ([OPERATOR] if flow.source == OPERATOR else machines_of(flow.source))
         for target in machines_of(flow.target)
         if source != target
@@ -101,10 +113,13 @@ def answers(
     """What each port of each target answers to the source."""
     knocks = [Knock(source, target, port) for target in targets for port in ports]
     places = [(addresses[knock.target], knock.port) for knock in knocks]
+    program = Path(scan.__file__).read_text()
     if source == OPERATOR:
         said = asyncio.run(scan.scan(places))
+    elif source == NAMESPACE:
+        command = ["ip", "netns", "exec", NAMESPACE, sys.executable, "-c", program, json.dumps(places)]
+        said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     else:
-        program = Path(scan.__file__).read_text()
         said = json.loads(on_machine(source, "python3", "-c", program, json.dumps(places)))
     return dict(zip(knocks, said, strict=True))
 
@@ -149,16 +164,57 @@ def test_the_scan_sees_a_hole(on_machine: OnMachine, addresses: dict[str, str], 
     assert {knock for knock, answer in found.items() if answer == "open"} == expected() | holes
 
 
+@pytest.fixture(scope="module")
+def outside() -> Iterator[str]:
+    """A namespace with an address in OUTSIDE, which reaches the machines by way of this computer."""
+    gateway, guest = OUTSIDE[1], OUTSIDE[2]
+    ip("netns", "add", NAMESPACE)
+    try:
+        ip("link", "add", OUR_END, "type", "veth", "peer", "name", THEIR_END, "netns", NAMESPACE)
+        ip("address", "add", f"{gateway}/{OUTSIDE.prefixlen}", "dev", OUR_END)
+        ip("link", "set", OUR_END, "up")
+        ip("-n", NAMESPACE, "address", "add", f"{guest}/{OUTSIDE.prefixlen}", "dev", THEIR_END)
+        ip("-n", NAMESPACE, "link", "set", THEIR_END, "up")
+        ip("-n", NAMESPACE, "route", "add", "default", "via", str(gateway))
+        yield NAMESPACE
+    finally:
+        # With the namespace goes the pair of interfaces.
+        ip("netns", "delete", NAMESPACE)
+
+
+def ip(*arguments: str) -> None:
+    """Run the command ip."""
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("name", [None, *FLEET.outside])
+def test_a_network_outside_reaches_what_its_flows_say(
+    name: str | None, outside: str, on_machine: OnMachine, addresses: dict[str, str], ports: list[int]
+) -> None:
+    """None: what fleet.yml does not name reaches nothing."""
+    with enforced(FLEET.flows, {name: (OUTSIDE,)} if name else {}):
+        found = answers(on_machine, addresses, ports, outside, list(ROLES))
+    opened = {
+        Knock(outside, target, flow.port)
+        for flow in FLEET.flows
+        if flow.source == name
+        for target in machines_of(flow.target)
+    }
+    assert opened or name is None
+    assert {knock for knock, answer in found.items() if answer == "open"} == opened
+    assert {answer for knock, answer in found.items() if knock not in opened} == {"silent"}
+
+
 def failed_checks() -> set[tuple[str, str]]:
     """Machine and name of each check that failed in the last verify."""
     checks = json.loads((ROOT / "build" / "verify.json").read_text())["checks"]
     return {(check["host"], check["name"]) for check in checks if not check["passed"]}
 
 
-@pytest.mark.parametrize("flow", FLEET.flows, ids=lambda flow: f"{flow.source}-{flow.target}-{flow.port}")
+@pytest.mark.parametrize("flow", WITHIN, ids=lambda flow: f"{flow.source}-{flow.target}-{flow.port}")
 def test_without_a_flow_the_pipeline_is_not_whole(flow: Flow, on_machine: OnMachine) -> None:
     """Restart the clients: an open connection outlives the firewall rule that allowed it."""
-    with enforced(other for other in FLEET.flows if other != flow):
+    with enforced([other for other in FLEET.flows if other != flow]):
         if flow.source != OPERATOR:
             for machine in machines_of(flow.source):
                 on_machine(machine, "docker", "restart", ROLES[machine])

@@ -13,6 +13,7 @@ from tests.terraform.conftest import ROOT, Terraform
 
 FLEET: dict[str, Any] = yaml.safe_load((ROOT / "fleet.yml").read_text())
 VPC, SUBNET, FLOW = "network/vpc_cidr", "network/subnet_cidr", "flows/0"
+OUTSIDE = "outside/gpu_hosts"
 COUNT, TYPE = "roles/processor/count", "roles/kafka/instance_type"
 ROOT_DISK, DATA_DISK = "roles/kafka/root_disk_gib", "roles/kafka/data_disk_gib"
 
@@ -46,10 +47,19 @@ LIMITS: list[tuple[dict[str, Any], bool]] = [
     ({ROOT_DISK: 8}, True),
     ({ROOT_DISK: 7}, False),
     ({ROOT_DISK: 8.5}, False),
-    ({DATA_DISK: 1}, True),
+    # So small a disk holds no events.
+    ({DATA_DISK: 1, "load_events_per_second/gpu_metrics": 0, "load_events_per_second/token_usage": 0}, True),
     ({DATA_DISK: None}, True),
     ({DATA_DISK: 0}, False),
     ({DATA_DISK: 1.5}, False),
+    ({OUTSIDE: ["203.0.113.0/24", "198.51.100.7/32", "198.51.100.8"]}, True),
+    ({OUTSIDE: ["203.0.113.7/24"]}, False),
+    ({OUTSIDE: ["203.0.113.0/33"]}, False),
+    ({OUTSIDE: ["0.0.0.0/0"]}, False),
+    ({OUTSIDE: ["12.0.0.0/7"]}, False),
+    ({OUTSIDE: ["2001:db8::/32"]}, False),
+    ({"outside/kafka": []}, False),
+    ({"outside/operator": []}, False),
     ({"flows": []}, True),
     ({FLOW: {"from": "all", "to": "kafka", "port": 9092}}, True),
     ({FLOW: {"from": "grafana", "to": "kafka", "port": 9092}}, False),

@@ -10,8 +10,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+import yaml
 
-from fleet.model import load
+from fleet.model import Fleet, load, parse
 from fleet.rules import OPERATOR
 from lab import ec2, firewall
 from lab.settings import from_environment
@@ -59,7 +60,18 @@ def test_tags_are_those_that_the_lab_registers(fleet: Resources) -> None:
 
 
 def test_flows_are_those_that_the_lab_enforces(fleet: Resources) -> None:
-    assert aws_flows(fleet) == lab_flows()
+    assert aws_flows(fleet) == lab_flows(FLEET)
+
+
+def test_brokers_reach_each_other_as_in_the_lab_once_there_are_several(
+    fleet: Resources, terraform: Terraform
+) -> None:
+    data = yaml.safe_load((ROOT / "fleet.yml").read_text())
+    data["roles"]["kafka"]["count"] = 3
+    (terraform.folder / "three.yml").write_text(yaml.safe_dump(data))
+    opened = aws_flows(made(terraform, 'fleet_file = "three.yml"'))
+    assert opened == lab_flows(parse(data))
+    assert opened - aws_flows(fleet) == {("kafka", "kafka", 9093), ("kafka", "kafka", 29092)}
 
 
 def aws_flows(fleet: Resources) -> set[tuple[str, str, int]]:
@@ -78,11 +90,11 @@ def aws_flows(fleet: Resources) -> set[tuple[str, str, int]]:
     return opened
 
 
-def lab_flows() -> set[tuple[str, str, int]]:
+def lab_flows(fleet: Fleet) -> set[tuple[str, str, int]]:
     """The same, read from the rules that the lab's firewall puts in place."""
     machines = {
         name: (role, IPv4Address(f"10.0.1.{10 + number}"))
-        for number, (name, role) in enumerate(FLEET.machines().items())
+        for number, (name, role) in enumerate(fleet.machines().items())
     }
     roles = {str(address): role for role, address in machines.values()}
     rule = re.compile(
@@ -90,7 +102,7 @@ def lab_flows() -> set[tuple[str, str, int]]:
     )
     matches = [
         rule.fullmatch(text)
-        for chain in firewall.chains(from_environment({}, FLEET), FLEET, machines)
+        for chain in firewall.chains(from_environment({}, fleet), fleet, machines)
         for text in chain.rules
     ]
     return {
@@ -98,6 +110,30 @@ def lab_flows() -> set[tuple[str, str, int]]:
         for match in matches
         if match
     }
+
+
+def test_a_network_outside_is_let_in_as_in_the_lab(terraform: Terraform) -> None:
+    networks = {"gpu_hosts": ["192.0.2.0/24", "192.0.2.0/24"], "gateways": ["198.18.0.7"]}
+    data = yaml.safe_load((ROOT / "fleet.yml").read_text()) | {"outside": networks}
+    (terraform.folder / "outside.yml").write_text(yaml.safe_dump(data))
+    found = made(terraform, 'fleet_file = "outside.yml"')
+    groups = {values["id"]: values["tags"]["Role"] for values in of_type(found, "aws_security_group")}
+    opened = {
+        (rule["cidr_ipv4"], groups[rule["security_group_id"]], rule["from_port"])
+        for rule in of_type(found, "aws_vpc_security_group_ingress_rule")
+        if rule["cidr_ipv4"] not in (None, *OPERATORS)
+    }
+    machines = {
+        name: (role, IPv4Address(f"10.0.1.{10 + n}"))
+        for n, (name, role) in enumerate(FLEET.machines().items())
+    }
+    roles = {str(address): role for role, address in machines.values()}
+    rules = firewall.chains(from_environment({}, FLEET), parse(data), machines)[0].rules
+    found_in_lab = [
+        re.fullmatch(r"-s (\S+) -d ([\d.]+)/32 .*--dport (\d+) -j ACCEPT", rule) for rule in rules
+    ]
+    assert opened == {(match[1], roles[match[2]], int(match[3])) for match in found_in_lab if match}
+    assert opened == {("192.0.2.0/24", "kafka", 9092), ("198.18.0.7/32", "producers", 8088)}
 
 
 def test_each_machine_has_its_role_s_group_alone(fleet: Resources) -> None:

@@ -89,7 +89,7 @@ def test_each_refusal_is_one_sentence_with_name_value_and_remedy(terraform: Terr
         ),
         pytest.param(
             'fleet_file = "tests/fixtures/unknown_role.yml"',
-            'fleet.yml has a flow from ["archive"], which is no role',
+            'fleet.yml has a flow from ["archive"], which is no role and no network of outside',
             id="flow of an unknown role",
         ),
         pytest.param(

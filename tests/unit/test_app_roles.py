@@ -13,7 +13,7 @@ from gpu_token_processor.settings import Settings, from_environment
 from gpu_token_producers.cli import app as producers_app
 from typer.main import get_command
 
-from .role_files import fleet_variables, render_service, role_variables
+from .role_files import ROLES, fleet_variables, render_service, role_variables
 
 HOSTS: dict[str, dict[str, Any]] = {
     "kafka-2": {"private_ip_address": "10.0.1.11"},
@@ -22,10 +22,23 @@ HOSTS: dict[str, dict[str, Any]] = {
 }
 SECRETS = {
     "api_token": "api-token-0123456789abcdef",
+    "intake_token": "intake-token-0123456789abcdef",
     "kafka_processor_password": "kafka-processor-0123456789",
     "kafka_producers_password": "kafka-producers-0123456789",
     "mongo_processor_password": "mongo-processor-0123456789",
     "ca_certificate": "-----BEGIN CERTIFICATE-----\n",
+}
+VLLM = {"name": "chat", "type": "vllm", "target": "http://10.0.0.5:8000/metrics", "labels": {"host": "gpu-a"}}
+GATEWAY = {"name": "gateway", "type": "litellm"}
+DISCOVERED = {
+    "producers_discover": True,
+    "_producers_smi": {"rc": 0, "stdout": "GPU 0: NVIDIA H100"},
+    "_producers_devices": {"files": [{"path": "/dev/nvidiactl"}, {"path": "/dev/nvidia0"}]},
+    "_producers_libraries": {
+        "stdout": "\tlibnvidia-ml.so.1 (libc6) => /usr/lib/i386-linux-gnu/libnvidia-ml.so.1\n"
+        "\tlibnvidia-ml.so.1 (libc6,x86-64) => /usr/lib64/libnvidia-ml.so.1\n"
+    },
+    "_producers_discovered": [{"name": "smi", "type": "nvidia_smi"}],
 }
 # The container's port is fixed; the machine's is published by compose.
 NOT_OURS = {"HTTP_HOST", "HTTP_PORT"}
@@ -99,6 +112,8 @@ def test_processor_role_has_the_processors_defaults() -> None:
         mongo_username="processor",
         mongo_password_file="/run/secrets/mongo-password",
         mongo_ca_file="/run/secrets/ca.pem",
+        # Of fleet.yml; the role's own default is the app's.
+        raw_retention_days=90,
     )
     assert rendered == plain
 
@@ -114,8 +129,9 @@ def test_the_processors_stop_timeout_moves_what_the_processor_does() -> None:
 
 
 def test_producers_role_sets_what_the_producers_read() -> None:
-    generate = get_command(producers_app).commands["generate"]  # type: ignore[attr-defined]
-    known = {option.envvar for option in generate.params if option.envvar}
+    commands = get_command(producers_app).commands  # type: ignore[attr-defined]
+    options = [*commands["generate"].params, *commands["replay"].params]
+    known = {option.envvar for option in options if option.envvar}
     assert set(env("producers")) - {"HEALTH_STALL_SECONDS"} <= known
 
 
@@ -136,6 +152,21 @@ def test_defaults_break_no_rule(role: str) -> None:
         ("processor", {"processor_api_token": ""}, "processor_api_token has 0 characters"),
         ("processor", {"processor_api_token": "short"}, "processor_api_token has 5 characters"),
         ("processor", {"processor_api_requests_per_second": 0}, "processor_api_requests_per_second is 0"),
+        (
+            "processor",
+            {"processor_api_stranger_requests_per_second": 0},
+            "processor_api_stranger_requests_per_second is 0",
+        ),
+        (
+            "processor",
+            {"processor_api_connections_per_address": 501},
+            "processor_api_connections_per_address is 501",
+        ),
+        (
+            "processor",
+            {"processor_api_trusted_proxies": ["10.0.1.0/24", "0.0.0.0/0", "lb"]},
+            "processor_api_trusted_proxies holds 0.0.0.0/0, lb",
+        ),
         ("processor", {"processor_source": "image"}, "processor_image is empty"),
         ("processor", {"processor_source": "git"}, "processor_git_ref is empty"),
         ("processor", {"processor_images_kept": 0}, "processor_images_kept is 0"),
@@ -154,6 +185,39 @@ def test_defaults_break_no_rule(role: str) -> None:
         ("producers", {"producers_ca_certificate": ""}, "producers_ca_certificate is empty"),
         ("producers", {"producers_pairs_per_second": -0.5}, "producers_pairs_per_second is -0.5"),
         ("producers", {"producers_gpus": [{"uuid": "GPU-1"}, {"uuid": "GPU-1"}]}, "uuid twice (GPU-1"),
+        ("producers", {"producers_sources": [{"type": "vllm"}]}, '{"type": "vllm"} without a name'),
+        ("producers", {"producers_sources": [VLLM | {"name": "../up"}]}, "without a name that fits a file"),
+        ("producers", {"producers_sources": [VLLM, VLLM]}, "has a name twice (chat, chat)"),
+        (
+            "producers",
+            {"producers_sources": [VLLM | {"type": "ollama"}]},
+            "has the type ollama; use one of vllm,",
+        ),
+        ("producers", {"producers_sources": [{"name": "chat"}]}, "has the type (none); use one of vllm,"),
+        (
+            "producers",
+            {"producers_sources": [GATEWAY], "producers_intake_token": "short"},
+            "producers_intake_token has 5 characters, and gateway of producers_sources is received",
+        ),
+        (
+            "producers",
+            {"producers_sources": [GATEWAY], "producers_intake_port": 80},
+            "producers_intake_port is 80",
+        ),
+        ("producers", {"producers_source_tokens": {"other": "s3cret"}}, "names other, which is no source"),
+        (
+            "producers",
+            {"producers_discover": True, "_producers_smi": {"rc": 2, "stdout": "", "stderr": ""}},
+            "has no NVIDIA driver that works (/usr/bin/nvidia-smi -L cannot be run); install the driver,",
+        ),
+        (
+            "producers",
+            {
+                "producers_sources": [{"name": "smi", "type": "nvidia_smi"}],
+                "_producers_smi": {"rc": 9, "stdout": "NVIDIA-SMI has failed\nbecause", "stderr": ""},
+            },
+            "(/usr/bin/nvidia-smi -L said: NVIDIA-SMI has failed); install",
+        ),
         ("producers", {"producers_teams": ["search", "a,b", ""]}, 'producers_teams has "a,b", ""; give each'),
     ],
 )
@@ -192,7 +256,7 @@ def test_teams_are_a_list_by_commas() -> None:
 )
 def test_secrets_are_in_their_files_alone(role: str, files: dict[str, str]) -> None:
     assert secrets(role) == {file: SECRETS[secret] for file, secret in files.items()}
-    named = {value for name, value in env(role).items() if name.endswith("_FILE")}
+    named = {value for name, value in env(role).items() if name.endswith("_FILE") and value}
     assert named == {f"/run/secrets/{file}" for file in files}
     assert "./secrets:/run/secrets:ro" in service(role)["volumes"]
     shown = str(env(role)) + str(service(role))
@@ -200,6 +264,46 @@ def test_secrets_are_in_their_files_alone(role: str, files: dict[str, str]) -> N
         assert SECRETS[secret] not in shown
         other = service(role, fleet_secrets=SECRETS | {secret: "another-0123456789abcdef"})
         assert service(role)["labels"] != other["labels"], "another secret, another container"
+
+
+def test_the_address_of_the_webhook_is_a_secret() -> None:
+    url = "https://hooks.example.com/services/token"
+    settings = {"processor_budget_webhook_url": url}
+    assert secrets("processor", **settings)["budget-webhook-url"] == url
+    assert env("processor", **settings)["BUDGET_WEBHOOK_URL_FILE"] == "/run/secrets/budget-webhook-url"
+    assert url not in str(env("processor", **settings)) + str(service("processor", **settings))
+    assert service("processor", **settings)["labels"] != service("processor")["labels"]
+    assert broken_rules("processor", **settings) == []
+    assert "budget-webhook-url" not in secrets("processor")
+
+
+@pytest.mark.parametrize("url", ["hooks.example.com", "ftp://hooks.example.com", "https://", "https:// x"])
+def test_what_is_no_address_of_a_webhook_is_refused_and_not_shown(url: str) -> None:
+    (refusal,) = broken_rules("processor", processor_budget_webhook_url=url)
+    assert refusal.startswith("processor_budget_webhook_url is no address (it is not shown); give one")
+
+
+@pytest.mark.parametrize("parquet", [False, True])
+def test_the_image_has_parquet_if_asked_for(parquet: bool) -> None:
+    tasks = str(ROLES / "processor" / "tasks" / "converge.yml")
+    (image,) = (
+        task
+        for task in DataLoader().load_from_file(tasks, trusted_as_template=True)
+        if task["name"] == "Image"
+    )
+    context = {**role_variables("processor"), "processor_parquet": parquet}
+    extras = Templar(DataLoader(), variables=context).template(image["vars"]["app_image_extras"])
+    context = {
+        **role_variables("app_image"),
+        "role_path": "/role",
+        "ansible_playbook_python": "python",
+        "ansible_check_mode": False,
+        "app_image_app": "processor",
+        "app_image_base_image": "python:3.13",
+        "app_image_extras": extras,
+    }
+    command = Templar(DataLoader(), variables=context).template(context["_app_image_context_command"])
+    assert ("--extra=parquet" in command) == parquet
 
 
 def test_an_open_api_needs_no_token() -> None:
@@ -244,3 +348,97 @@ def test_addresses_come_from_the_inventory_alone(role: str) -> None:
     text = str(role_variables(role))
     assert "ansible_facts" not in text
     assert "ansible_default_ipv4" not in text
+
+
+def sources_file(**settings: Any) -> Any:
+    """What sources.yml says."""
+    context = {**role_variables("producers"), **variables("producers", **settings)}
+    return yaml.safe_load(
+        str(Templar(DataLoader(), variables=context).template(context["_producers_sources_file"]))
+    )
+
+
+def test_without_sources_the_producers_generate() -> None:
+    rendered = service("producers")
+    assert "command" not in rendered
+    assert "ports" not in rendered
+    assert "network_mode" not in rendered
+    assert "COLLECT_STATE_DIR" not in env("producers")
+    assert set(rendered["labels"]) == {"gpu-token.secrets-sha256"}
+
+
+def test_with_sources_the_producers_collect_from_them() -> None:
+    rendered = service("producers", producers_sources=[VLLM])
+    assert rendered["command"] == ["collect", "/etc/gpu-token/sources.yml"]
+    assert "./config:/etc/gpu-token:ro" in rendered["volumes"]
+    assert "/var/lib/gpu-token/producers/collect:/var/lib/gpu-token-producers" in rendered["volumes"]
+    assert "ports" not in rendered, "nothing is received"
+    assert env("producers", producers_sources=[VLLM])["COLLECT_STATE_DIR"] == "/var/lib/gpu-token-producers"
+    assert sources_file(producers_sources=[VLLM]) == {"sources": [VLLM]}
+    assert broken_rules("producers", producers_sources=[VLLM]) == []
+
+
+def test_another_source_is_another_container_and_no_other_file() -> None:
+    one, other = ([VLLM | {"interval_seconds": seconds}] for seconds in (15, 30))
+    before, after = (service("producers", producers_sources=sources) for sources in (one, other))
+    assert before.pop("labels")["gpu-token.sources-sha256"] != after.pop("labels")["gpu-token.sources-sha256"]
+    assert before == after
+    assert env("producers", producers_sources=one) == env("producers", producers_sources=other)
+    assert secrets("producers", producers_sources=one) == secrets("producers", producers_sources=other)
+
+
+def test_the_intake_is_open_where_a_source_is_received() -> None:
+    settings: dict[str, Any] = {"producers_sources": [VLLM, GATEWAY]}
+    assert service("producers", **settings)["ports"] == ["8088:8088"]
+    assert service("producers", producers_intake_port=9000, **settings)["ports"] == ["9000:9000"]
+    assert sources_file(**settings)["intake"] == {"port": 8088, "token_file": "/run/secrets/intake-token"}
+    assert secrets("producers", **settings)["intake-token"] == SECRETS["intake_token"]
+    assert SECRETS["intake_token"] not in str(service("producers", **settings)) + str(
+        sources_file(**settings)
+    )
+
+
+def test_a_sources_token_is_a_file_of_its_own() -> None:
+    settings: dict[str, Any] = {
+        "producers_sources": [VLLM, GATEWAY],
+        "producers_source_tokens": {"chat": "s3cret"},
+    }
+    assert secrets("producers", **settings)["source-chat"] == "s3cret"
+    chat, gateway = sources_file(**settings)["sources"]
+    assert chat == VLLM | {"token_file": "/run/secrets/source-chat"}
+    assert gateway == GATEWAY
+    assert "s3cret" not in str(sources_file(**settings)) + str(service("producers", **settings))
+    other = service("producers", **settings | {"producers_source_tokens": {"chat": "another"}})
+    assert service("producers", **settings)["labels"] != other["labels"], "another token, another container"
+
+
+def test_a_gpu_hosts_container_gets_the_driver_and_the_machines_network() -> None:
+    rendered = service("producers", **DISCOVERED)
+    assert rendered["network_mode"] == "host"
+    assert rendered["devices"] == ["/dev/nvidia0", "/dev/nvidiactl"]
+    assert "/usr/bin/nvidia-smi:/usr/bin/nvidia-smi:ro" in rendered["volumes"]
+    assert (
+        "/usr/lib64/libnvidia-ml.so.1:/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1:ro" in rendered["volumes"]
+    )
+    assert "pid" not in rendered
+    assert "ports" not in service("producers", **DISCOVERED, producers_sources=[GATEWAY])
+    assert sources_file(**DISCOVERED, producers_sources=[VLLM])["sources"] == [
+        VLLM,
+        {"name": "smi", "type": "nvidia_smi"},
+    ]
+    assert broken_rules("producers", **DISCOVERED) == []
+
+
+def test_discovery_sees_the_machine_and_may_change_nothing() -> None:
+    settings = {**DISCOVERED, "producers_deployments": {8000: "chat"}}
+    context = {**role_variables("producers"), **variables("producers", **settings)}
+    said = Templar(DataLoader(), variables=context).template(context["_producers_discovery"])
+    assert said[said.index("gpu-token/producers:0123456789ab") + 1 :] == [
+        "discover",
+        "--host=producers-1",
+        "--deployment=8000=chat",
+    ]
+    assert {"--pid=host", "--network=host", "--read-only", "--cap-drop=ALL"} <= set(said)
+    assert "--device=/dev/nvidia0" in said
+    assert "--privileged" not in said
+    assert not [option for option in said if option.startswith("--volume") and not option.endswith(":ro")]

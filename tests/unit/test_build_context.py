@@ -149,6 +149,19 @@ def built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return call(capsys, "producers", "--cache", str(tmp_path / "cache"))
 
 
+def test_an_extra_adds_its_packages_and_makes_another_tag(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, parquet = (
+        build_context.locked_requirements(source, "processor", "3.13", extras).splitlines()
+        for extras in ((), ("parquet",))
+    )
+    added = [line for line in parquet if line not in plain]
+    assert [line.split("==")[0] for line in added] == ["pyarrow"]
+    assert set(plain) <= set(parquet)
+    assert tag(capsys, source, "--extra=parquet", app="processor") != tag(capsys, source, app="processor")
+
+
 def test_a_context_is_built_once_and_holds_all_that_the_image_needs(
     built: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

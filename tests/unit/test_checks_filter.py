@@ -32,6 +32,41 @@ def test_a_knock_passes_where_the_port_is_open() -> None:
     assert checks.knock_checks({"skipped": True}) == []
 
 
+@pytest.mark.parametrize(
+    ("free_percent", "passed", "begins"),
+    [
+        (100, True, "0 % of the 20.0 GiB"),
+        (21, True, "79 %"),
+        (20, True, "Nearly full: 80 %"),
+        (6, True, "Nearly full: 94 %"),
+        (5, False, "Full: 95 %"),
+        (0, False, "Full: 100 %"),
+    ],
+)
+def test_a_disk_is_named_from_80_percent_on_and_fails_from_95(
+    free_percent: int, passed: bool, begins: str
+) -> None:
+    size = 20 * 2**30
+    df = {"rc": 0, "stdout": f"1B-blocks Avail\n{size} {size * free_percent // 100}"}
+    found = checks.disk_check(df, "/srv/kafka/data")
+    assert (found["passed"], found["detail"].startswith(begins)) == (passed, True), found
+    assert found["detail"].endswith("(docs/sizing.md).") is not begins[0].isdigit()
+
+
+@pytest.mark.parametrize(("free_bytes", "there_is"), [(512 * 2**20, True), (512 * 2**20 - 1, False)])
+def test_there_is_room_for_what_is_free(free_bytes: int, there_is: bool) -> None:
+    assert checks.has_room({"rc": 0, "stdout": f"1B-blocks Avail\n{2**40} {free_bytes}"}, 512) is there_is
+
+
+def test_a_disk_that_cannot_be_looked_at_fails() -> None:
+    df = {"rc": 1, "stdout": "", "stderr": "df: /srv/x: No such file or directory"}
+    assert said([checks.disk_check(df, "/srv/x")]) == {
+        "free space": (False, "df /srv/x: df: /srv/x: No such file or directory")
+    }
+    assert checks.has_room(df, 512), "a folder that is not there yet"
+    assert said([checks.disk_check(FAILED, "/srv/x")]) == {"free space": (False, "df /srv/x: it is down")}
+
+
 def container(status: str = "running", health: dict[str, str] | None = None) -> dict[str, str]:
     """What docker inspect prints."""
     state = {"Status": status, **({"Health": health} if health else {})}

@@ -23,7 +23,7 @@ from gpu_token_processor.ledger.offline import Source, answer
 from gpu_token_processor.ledger.question import Question
 from gpu_token_producers.gpus import BUILT_IN_SEED, load_gpus
 from gpu_token_producers.replay import ReplayPlan, replay_events
-from gpu_token_producers.trace import trace_id
+from gpu_token_producers.traces.trace import open_trace
 
 from . import local_play
 from .role_files import ROOT
@@ -39,8 +39,7 @@ REPLAY |= {"prompt_tokens": 414_215, "completion_tokens": 4_907}
 def body(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What the API answers about a replay of the excerpt."""
     plan = ReplayPlan(
-        trace=TRACE,
-        trace_id=trace_id(TRACE),
+        trace=open_trace(TRACE),
         model="code",
         host="gpu-host-1",
         gpus=load_gpus(BUILT_IN_SEED),

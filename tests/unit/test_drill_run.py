@@ -14,9 +14,10 @@ import pytest
 
 from drill import results, run
 from drill.accounts import Found, Sent
+from drill.entry import Entry
 from drill.faults import FAULTS, Fault, Flood, choose
 from drill.load import Load, Order
-from drill.run import Drill, Entry
+from drill.run import Drill
 from drill.service import Service, stored_events
 from drill.site import Site
 from lab.errors import LabError

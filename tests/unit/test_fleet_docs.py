@@ -40,6 +40,7 @@ def test_a_changed_fleet_is_noticed_and_written_and_the_rest_of_the_page_stays(t
         shutil.copy(ROOT / "docs" / name, tmp_path / "docs")
     data = fleet_data()
     data["roles"]["mongo"]["ports"]["metrics"] = 9216
+    data["roles"]["mongo"]["data_disk_gib"] = 9217
     file = tmp_path / "fleet.yml"
     file.write_text(yaml.safe_dump(data))
     done = run("--check", str(file))
@@ -47,7 +48,7 @@ def test_a_changed_fleet_is_noticed_and_written_and_the_rest_of_the_page_stays(t
     assert run(str(file)).exit_code == run("--check", str(file)).exit_code == 0
     for name in docs.PARTS:
         before, after = (folder / "docs" / name for folder in (ROOT, tmp_path))
-        assert "9216" in after.read_text()
+        assert re.search("921[67]", after.read_text())
         around = [
             re.sub(f"{docs.BEGIN}.*?{docs.END}", "", page.read_text(), flags=re.S) for page in (before, after)
         ]
@@ -94,3 +95,18 @@ def test_the_network_table_is_made_of_the_flows() -> None:
     assert "| kafka | 9100 | none | none | none |\n" in text
     assert "| mongo | 9092, 9100 | none | none | none |\n" in text
     assert "| kafka | 9100 | metrics |\n" in text
+
+
+def test_a_network_outside_is_shown_with_what_it_opens() -> None:
+    data = fleet_data()
+    text = docs.flows(parse(data))
+    assert "| gpu_hosts | none | none | none | none |\n" in text
+    assert "| gpu_hosts | none: closed | kafka 9092 |\n" in text
+    assert "gpu_hosts" not in docs.machines(parse(data))
+    data["outside"]["gpu_hosts"] = ["198.51.100.0/24", "203.0.113.7/32"]
+    text = docs.flows(parse(data))
+    assert "| gpu_hosts | 9092 | none | none | none |\n" in text
+    assert "| gpu_hosts | 198.51.100.0/24, 203.0.113.7/32 | kafka 9092 |\n" in text
+    drawn = docs.machines(parse(data))
+    assert '  gpu_hosts(["gpu_hosts: 198.51.100.0/24, 203.0.113.7/32"])\n' in drawn
+    assert "  gpu_hosts -->|9092| kafka\n" in drawn

@@ -1,6 +1,7 @@
 """fleet.yml: the file of this repository is right, and every kind of error is one sentence."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,24 @@ def test_adding_a_machine_is_one_changed_number() -> None:
     assert "kafka-3" in parse(changed("roles/kafka/count", 3)).machines()
 
 
+def test_flows_between_brokers_open_something_once_there_are_several() -> None:
+    for count in (1, 3):
+        fleet = parse(changed("roles/kafka/count", count))
+        own = [flow for flow in fleet.flows if flow.source == flow.target == "kafka"]
+        assert [fleet.connects(flow) for flow in own] == [count > 1] * 2
+    without = [flow for flow in VALID["flows"] if flow != {"from": "kafka", "to": "kafka", "port": 9093}]
+    assert errors_of(changed("roles/kafka/count", 3) | {"flows": without}) == [
+        "roles.kafka.count is 3, and no flow lets its machines reach each other's port 9093: "
+        "add {from: kafka, to: kafka, port: 9093} to flows."
+    ]
+    ports = {"client": 9092, "internal": 29092}
+    fleet = changed("roles/kafka", {**VALID["roles"]["kafka"], "count": 3, "ports": ports})
+    assert errors_of(fleet | {"flows": without}) == [
+        "roles.kafka.count is 3, and roles.kafka.ports has no port controller, by which its machines reach "
+        "each other: add it, and a flow from kafka to kafka."
+    ]
+
+
 @pytest.mark.parametrize(
     ("path", "value", "sentence"),
     [
@@ -74,7 +93,51 @@ def test_adding_a_machine_is_one_changed_number() -> None:
             "colour",
             "red",
             "colour is an unknown key: remove it, or use one of "
-            "project, network, roles, flows, topics, dead_letters, images.",
+            "project, network, roles, outside, flows, topics, dead_letters, retention, "
+            "load_events_per_second, images.",
+        ),
+        (
+            "retention/raw_days",
+            3,
+            "retention.raw_days is 3: give a whole number of at least 4.",
+        ),
+        (
+            "retention/rollup_years",
+            0,
+            "retention.rollup_years is 0: give a whole number of at least 1.",
+        ),
+        (
+            "load_events_per_second/token_usage",
+            "many",
+            'load_events_per_second.token_usage is "many": give a number.',
+        ),
+        (
+            "load_events_per_second/token_usage",
+            -1,
+            "load_events_per_second.token_usage is -1: give a number of at least 0.",
+        ),
+        (
+            "load_events_per_second",
+            {"gpu_metrics": 20, "token_usage": 0.5},
+            "retention: at 20 a second of gpu_metrics and 0.5 of token_usage, 90 days of events and 3 years "
+            "of roll-ups take 106.3 GiB, and 80 % of mongo's 20 GiB are 16.0: give roles.mongo a "
+            "data_disk_gib of 133, or lower retention.raw_days, retention.rollup_years or "
+            "load_events_per_second.",
+        ),
+        (
+            "topics/token_usage/retention_hours",
+            10_000,
+            "topics.token_usage: at 1 a second, 10000 hours of events take 20.12 GiB, and its 3 of 8 "
+            "partitions may take 5.25 GiB of kafka's 20 (70 % are for all topics): give roles.kafka a "
+            "data_disk_gib of 77, "
+            "set topics.token_usage.retention_hours to 2609 or less, give other topics fewer partitions, "
+            "or lower load_events_per_second.token_usage.",
+        ),
+        (
+            "roles/kafka",
+            {**VALID["roles"]["kafka"], "data_disk_gib": None, "root_disk_gib": 8},
+            "roles.kafka has no data_disk_gib, and the system takes all 8 GiB of its root disk: "
+            "give it a data_disk_gib, or a root_disk_gib above 8.",
         ),
         ("roles/kafka/count", 0, "roles.kafka.count is 0: give a whole number of at least 1."),
         (
@@ -129,9 +192,9 @@ def test_adding_a_machine_is_one_changed_number() -> None:
             'roles.operator: the name "operator" has a meaning of its own in flows: choose another.',
         ),
         (
-            "roles/kafka/ports",
-            {"client": 9092, "admin": 9092},
-            "roles.kafka.ports: client and admin are both 9092: give each a port of its own.",
+            "roles/mongo/ports",
+            {"mongodb": 27017, "admin": 27017},
+            "roles.mongo.ports: mongodb and admin are both 27017: give each a port of its own.",
         ),
         (
             "roles/processor/ports",
@@ -192,8 +255,48 @@ def test_adding_a_machine_is_one_changed_number() -> None:
         (
             "flows/0",
             {"from": "grafana", "to": "kafka", "port": 9092},
-            'flows, entry 1: from "grafana" is no role: '
-            "use one of kafka, mongo, processor, producers, operator, all, or add the role.",
+            'flows, entry 1: from "grafana" is no role and no network of outside: '
+            "use one of kafka, mongo, processor, producers, operator, all, gpu_hosts, gateways, or add it.",
+        ),
+        (
+            "outside/Office",
+            [],
+            'outside.Office is "Office": write names of networks in small letters, digits and underscores.',
+        ),
+        (
+            "outside/operator",
+            [],
+            'outside.operator: the name "operator" means another thing in flows: choose another.',
+        ),
+        (
+            "outside/mongo",
+            [],
+            'outside.mongo: the name "mongo" means another thing in flows: choose another.',
+        ),
+        (
+            "outside/gpu_hosts",
+            ["0.0.0.0/0"],
+            "outside.gpu_hosts has 0.0.0.0/0, which is a large part of the internet: "
+            "use a prefix of /8 or more, best /32.",
+        ),
+        (
+            "outside/gpu_hosts",
+            ["10.0.0.0/16"],
+            "outside.gpu_hosts has 10.0.0.0/16, which overlaps network.subnet_cidr 10.0.1.0/24, "
+            "where the machines of the fleet stand: give networks outside of it.",
+        ),
+        (
+            "outside/gpu_hosts",
+            ["gpu-a"],
+            'outside.gpu_hosts, entry 1 is "gpu-a", which is no IPv4 network: '
+            "write the network's own address and a prefix, for example 10.0.1.0/24.",
+        ),
+        ("outside/gpu_hosts", "203.0.113.0/24", 'outside.gpu_hosts is "203.0.113.0/24": give a list.'),
+        (
+            "flows/0",
+            {"from": "operator", "to": "gpu_hosts", "port": 22},
+            'flows, entry 1: to "gpu_hosts" is no role: '
+            "use one of kafka, mongo, processor, producers, all, or add the role.",
         ),
         (
             "flows/0",
@@ -203,8 +306,8 @@ def test_adding_a_machine_is_one_changed_number() -> None:
         ),
         (
             "flows/0",
-            {"from": "processor", "to": "kafka", "port": 9093},
-            "flows, entry 1: kafka does not expose port 9093 (it has 22, 9092): "
+            {"from": "processor", "to": "kafka", "port": 9094},
+            "flows, entry 1: kafka does not expose port 9094 (it has 22, 9092, 9093, 29092): "
             "add it to roles.kafka.ports or change the flow.",
         ),
         (
@@ -276,6 +379,13 @@ def test_an_error_is_one_sentence_with_place_value_and_remedy(path: str, value: 
     assert errors_of(changed(path, value)) == [sentence]
 
 
+def test_no_remedy_would_be_refused_itself() -> None:
+    """At this load not even an hour can be kept."""
+    sentences = errors_of(changed("load_events_per_second/token_usage", 1_000_000))
+    assert [sentence.split(":")[0] for sentence in sentences] == ["topics.token_usage", "retention"]
+    assert "retention_hours to" not in sentences[0]
+
+
 DIGEST = f"sha256:{64 * '0'}"
 
 
@@ -308,6 +418,31 @@ def test_memory_is_the_instance_types_unless_given() -> None:
     assert parse(data).roles["kafka"].memory_mib == 1536
 
 
+def test_roll_ups_are_kept_for_at_least_as_long_as_events() -> None:
+    data = changed("load_events_per_second", {"gpu_metrics": 0, "token_usage": 0})
+    data["retention"] = {"raw_days": 400, "rollup_years": 1}
+    assert errors_of(data) == [
+        "retention.rollup_years is 1, which is 366 days, and raw_days is 400: "
+        "keep roll-ups for at least as long as events, with rollup_years 2 or more."
+    ]
+    data["retention"]["rollup_years"] = 2
+    assert sentences(data) == []
+
+
+def test_a_disk_of_the_size_that_is_named_is_enough() -> None:
+    data = changed("load_events_per_second", {"gpu_metrics": 200, "token_usage": 3})
+    data["topics"]["gpu_metrics"]["retention_hours"] = 2_000
+    told = errors_of(data)
+    assert len(told) == 2
+    for sentence in told:
+        role, gib = re.findall(r"give roles\.(\w+) a data_disk_gib of (\d+)", sentence)[0]
+        data["roles"][role]["data_disk_gib"] = int(gib)
+    assert sentences(data) == []
+    for role in ("kafka", "mongo"):
+        data["roles"][role]["data_disk_gib"] -= 2
+    assert len(errors_of(data)) == 2
+
+
 def test_two_machines_with_one_address() -> None:
     data = changed("roles/kafka/addresses", ["10.0.1.20"])
     data["roles"]["mongo"]["addresses"] = ["10.0.1.20"]
@@ -321,6 +456,12 @@ def test_more_machines_than_addresses() -> None:
         "network.subnet_cidr 10.0.1.0/28 has room for 11 machines, but the roles ask for 23: "
         "widen the subnet or lower a count."
     ]
+
+
+def test_a_fleet_needs_no_network_outside() -> None:
+    data = {key: value for key, value in VALID.items() if key != "outside"}
+    data["flows"] = [flow for flow in VALID["flows"] if flow["from"] not in VALID["outside"]]
+    assert parse(data).outside == {}
 
 
 def test_every_error_is_told_at_once() -> None:
@@ -348,7 +489,7 @@ def test_a_file_that_is_no_yaml(tmp_path: Path) -> None:
         load(path)
 
 
-KEYS = ("project", "network", "roles", "flows", "topics", "dead_letters", "images")
+KEYS = ("project", "network", "roles", "outside", "flows", "topics", "dead_letters", "images")
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -398,7 +539,7 @@ def test_check_prints_a_line_for_each_error(tmp_path: Path) -> None:
 
 def test_check_of_a_right_file() -> None:
     result = CliRunner().invoke(app, ["check", str(FLEET_YML)])
-    assert (result.exit_code, result.output) == (0, f"{FLEET_YML}: 4 machines, 5 flows, 4 topics.\n")
+    assert (result.exit_code, result.output) == (0, f"{FLEET_YML}: 4 machines, 9 flows, 4 topics.\n")
 
 
 def test_check_of_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -409,7 +550,8 @@ def test_check_of_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("role", "port"), [("kafka", "client"), ("mongo", "mongodb"), ("processor", "api")])
 def test_a_service_is_found_by_the_name_of_its_port(role: str, port: str) -> None:
-    data = changed(f"roles/{role}/ports", {"other": VALID["roles"][role]["ports"][port]})
+    ports = VALID["roles"][role]["ports"]
+    data = changed(f"roles/{role}/ports", {"other" if name == port else name: ports[name] for name in ports})
     assert errors_of(data) == [
         f"roles.{role}.ports has no port {port}, by which the others find it: give it that name."
     ]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -266,3 +267,77 @@ def test_api_that_does_not_answer_stops_the_run() -> None:
     done = ansible("ansible-inventory", "-i", "inventories/lab", "--list", LAB_EC2_PORT="1")
     assert done.returncode != 0
     assert "http://127.0.0.1:1" in done.stderr
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Path:
+    """A copy of the inventories, each with the example of GPU hosts beside the fleet's machines."""
+    shutil.copytree(ROOT / "inventories", tmp_path / "inventories", symlinks=True)
+    for name in ("fleet.yml", "fleet/instance_memory_mib.yml", "catalog.yml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    for name in ("lab", "aws"):
+        shutil.copy(
+            ROOT / "inventories/gpu_hosts.example.yml", tmp_path / f"inventories/{name}/gpu_hosts.yml"
+        )
+    return tmp_path / "inventories"
+
+
+def test_gpu_hosts_are_producers_after_those_of_the_fleet(ec2_port: int, beside: Path) -> None:
+    done = ansible(
+        *["ansible", "producers", "-i", str(beside / "aws"), "--list-hosts"],
+        AWS_URL=f"http://127.0.0.1:{ec2_port}",
+        **CREDENTIALS,
+    )
+    assert [line.strip() for line in done.stdout.splitlines()[1:]] == ["producers-1", "gpu-a", "gpu-b"]
+
+
+def test_a_gpu_host_has_its_own_user_and_the_fleets_brokers(ec2_port: int, beside: Path) -> None:
+    wanted = {
+        "producers_kafka_username": "gpu-gpu-a",
+        "producers_kafka_password": "x" * 32,
+        "producers_kafka_bootstrap": f"{PRIVATE_IPS['kafka'][:-1]}3:9092",
+        "producers_base_image": "python:3.13-slim",
+        "producers_sources": "[]",
+        "docker_managed": "False",
+        "secrets_path": f"/{PROJECT}/dev",
+        "ansible_user": "ubuntu",
+    }
+    secrets = {"fleet_secrets": {"kafka_gpu_host_gpu-a_password": "x" * 32}}
+    done = ansible(
+        *[
+            "ansible",
+            "gpu-a",
+            "-i",
+            str(beside / "aws"),
+            "-m",
+            "ansible.builtin.debug",
+            "-e",
+            json.dumps(secrets),
+        ],
+        *["-a", "msg=" + "|".join(f"{{{{ {name} }}}}" for name in wanted)],
+        AWS_URL=f"http://127.0.0.1:{ec2_port}",
+        **CREDENTIALS,
+    )
+    assert "|".join(wanted.values()) in done.stdout, done.stdout + done.stderr
+
+
+def test_a_gpu_host_is_no_machine_too_many_and_is_not_hardened(ec2_port: int, beside: Path) -> None:
+    command = ["ansible-playbook", "-i", str(beside / "lab"), "site.yml"]
+    variables = {"LAB_EC2_PORT": str(ec2_port), "LAB_NAME": "lab"}
+    done = ansible(*command, "--list-hosts", **variables)
+    plays = {play.split("\n")[0]: play for play in done.stdout.split("\n  play #")}
+    reached = {
+        title.split("(")[-1].split(")")[0]: "gpu-a" in play for title, play in plays.items() if ":" in title
+    }
+    assert reached.pop("all:!gpu_hosts") is False
+    assert reached.pop("producers") is True
+    assert reached["all"] is True
+    assert {hosts: there for hosts, there in reached.items() if hosts in ("kafka", "mongo", "processor")} == {
+        "kafka": False,
+        "mongo": False,
+        "processor": False,
+    }
+    said = ansible(*command, "-e", "secrets_store=none", **variables).stdout
+    assert "Every machine of fleet.yml runs." in said
+    assert "Not in fleet.yml" not in said

@@ -64,6 +64,14 @@ def test_a_star_ends_a_prefix_and_alone_is_kafkas_own() -> None:
     }
 
 
+def test_a_right_on_the_cluster_has_no_name() -> None:
+    listed = [{"user": "u", "operation": "describe", "topics": [], "groups": [], "cluster": True}]
+    [acl] = kafka_acls.wanted(listed)
+    assert (acl.kind, acl.resource) == ("CLUSTER", ["--cluster"])
+    printed = STRANGE.replace("mallory", "u").replace("CREATE", "DESCRIBE").replace("DENY", "ALLOW")
+    assert acl in kafka_acls.parse(printed)
+
+
 def test_what_is_there_is_left_alone(container: Container, capsys: pytest.CaptureFixture[str]) -> None:
     said = run(container, capsys, acls=LISTED)
     assert (said["changed"], said["actions"], said["diff"]) == (False, [], {})

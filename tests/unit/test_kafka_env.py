@@ -9,7 +9,8 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
-from .role_files import fleet_variables, render_service, role_variables
+from .role_files import ROLES, fleet_variables, render_service, role_variables
+from .test_kafka_data_info import GOOD
 
 SECRETS = {
     f"kafka_{user}_password": f"{user}-{'x' * 24}" for user in ("broker", "admin", "processor", "producers")
@@ -54,6 +55,8 @@ def compose(count: int, machine: str, **settings: Any) -> dict[str, Any]:
         service_uid="kafka_uid",
         service_env="_kafka_env",
         service_secrets="{'admin.properties': _kafka_admin_file}",
+        service_data_mount="_kafka_data_mount",
+        service_disk_reserve_mib="kafka_disk_reserve_mib",
     )
     service: dict[str, Any] = yaml.safe_load(text)["services"]["kafka"]
     return service
@@ -87,7 +90,7 @@ def test_three_brokers_agree_on_voters_by_address(number: int) -> None:
     assert rendered["KAFKA_NODE_ID"] == str(number)
     voters = "1@10.0.1.11:9093,2@10.0.1.12:9093,3@10.0.1.13:9093"
     assert rendered["KAFKA_CONTROLLER_QUORUM_VOTERS"] == voters
-    assert rendered["KAFKA_INTER_BROKER_LISTENER_NAME"] == "EXTERNAL"
+    assert rendered["KAFKA_INTER_BROKER_LISTENER_NAME"] == "INTERNAL"
     assert rendered["KAFKA_DEFAULT_REPLICATION_FACTOR"] == "3"
     assert rendered["KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR"] == "3"
     assert rendered["KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR"] == "3"
@@ -98,12 +101,30 @@ def test_five_brokers_keep_three_copies() -> None:
     assert env(5, "kafka-5")["KAFKA_DEFAULT_REPLICATION_FACTOR"] == "3"
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_other_machines_are_told_an_address_of_this_one(count: int) -> None:
-    """A client elsewhere gets neither the container's name nor localhost."""
+@pytest.mark.parametrize(("count", "internal"), [(1, "localhost:29092"), (3, "10.0.1.11:29092")])
+def test_other_machines_are_told_an_address_of_this_one(count: int, internal: str) -> None:
+    """Whoever reaches a listener from elsewhere gets neither the container's name nor localhost."""
     rendered = env(count, "kafka-1")
     advertised = dict(item.split("://") for item in rendered["KAFKA_ADVERTISED_LISTENERS"].split(","))
-    assert advertised == {"INTERNAL": "localhost:29092", "EXTERNAL": "10.0.1.11:9092"}
+    assert advertised == {"INTERNAL": internal, "EXTERNAL": "10.0.1.11:9092"}
+
+
+def test_brokers_reach_each_other_by_private_addresses_whatever_clients_are_told() -> None:
+    rendered = env(3, "kafka-2", kafka_advertised_host="broker.example.org")
+    assert rendered["KAFKA_ADVERTISED_LISTENERS"] == (
+        "INTERNAL://10.0.1.12:29092,EXTERNAL://broker.example.org:9092"
+    )
+    assert "2@10.0.1.12:9093" in rendered["KAFKA_CONTROLLER_QUORUM_VOTERS"]
+
+
+def test_tools_know_every_broker_and_trust_the_authority() -> None:
+    known = {**role_variables("kafka"), **variables(3, "kafka-2")}
+    bootstrap = Templar(DataLoader(), variables=known).template(known["_kafka_bootstrap"])
+    assert bootstrap == "10.0.1.11:29092,10.0.1.12:29092,10.0.1.13:29092"
+    login = properties("admin", 3)
+    assert (login["security.protocol"], login["ssl.truststore.type"]) == ("SASL_SSL", "PEM")
+    assert login["ssl.truststore.location"] == env(3, "kafka-2")["KAFKA_SSL_TRUSTSTORE_LOCATION"]
+    assert not [name for name in properties("admin", 1) if name.startswith("ssl.")]
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -147,9 +168,9 @@ def test_own_settings_win_and_keep_their_names() -> None:
     assert rendered["KAFKA_MIN_INSYNC_REPLICAS"] == "9"
 
 
-def test_only_a_cluster_publishes_the_controllers_port_and_only_at_its_own_address() -> None:
+def test_only_a_cluster_publishes_the_brokers_ports_and_only_at_its_own_address() -> None:
     assert compose(1, "kafka-1")["ports"] == ["10.0.1.11:9092:9092"]
-    assert compose(3, "kafka-2")["ports"] == ["10.0.1.12:9092:9092", "10.0.1.12:9093:9093"]
+    assert compose(3, "kafka-2")["ports"] == [f"10.0.1.12:{port}:{port}" for port in (9092, 9093, 29092)]
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -183,7 +204,7 @@ def test_passwords_stand_in_files_of_their_own(count: int) -> None:
     assert internal.endswith(f'user_admin="{SECRETS["kafka_admin_password"]}";')
     assert login in broker["listener.name.controller.plain.sasl.jaas.config"]
     external = broker["listener.name.external.scram-sha-512.sasl.jaas.config"]
-    assert external.endswith(f" {login};" if count > 1 else " required;")
+    assert external.endswith(" required;")
     assert (
         f'username="admin" password="{SECRETS["kafka_admin_password"]}";'
         in (properties("admin", count)["sasl.jaas.config"])
@@ -209,6 +230,28 @@ def test_the_container_may_change_nothing_but_its_data() -> None:
     assert writable == ["/srv/kafka/data:/var/lib/kafka/data"]
 
 
+def test_the_broker_starts_behind_the_guard_of_its_disk() -> None:
+    service = compose(1, "kafka-1", kafka_disk_reserve_mib=300)
+    # As compose reads it.
+    shell, flag, script, *arguments = [word.replace("$$", "$") for word in service["entrypoint"]]
+    assert (shell, flag) == ("sh", "-c")
+    assert script == (ROLES / "service/files/disk_guard.sh").read_text().rstrip("\n")
+    assert arguments == ["disk_guard", "/var/lib/kafka/data", "300"]
+    assert service["command"] == ["/etc/kafka/docker/run"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"kafka_disk_reserve_mib": -1}, "kafka_disk_reserve_mib is -1; it must be 0 or more"),
+        ({"kafka_disk_gib": 2}, "the disk has 2 GiB, most of which the topics may fill; take at most 409."),
+    ],
+)
+def test_a_reserve_that_the_disk_has_not_is_refused(settings: dict[str, Any], sentence: str) -> None:
+    [refusal] = refusals(**settings)
+    assert sentence in refusal
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
@@ -218,6 +261,14 @@ def test_the_container_may_change_nothing_but_its_data() -> None:
         (
             {"kafka_users": [{"name": "admin", "password": "x" * 24}], "kafka_acls": []},
             "kafka_users names broker or admin",
+        ),
+        (
+            {"kafka_writers": [{"name": "processor", "password": "x" * 24}]},
+            "kafka_users and kafka_writers name a user twice (processor, producers, processor)",
+        ),
+        (
+            {"kafka_writers": [{"name": "gpu-a", "password": "short"}]},
+            "The password of Kafka's gpu-a has fewer",
         ),
         (
             {"kafka_acls": [{"user": "procesor", "operation": "read"}]},
@@ -235,3 +286,15 @@ def test_users_that_cannot_work_are_refused_without_a_password(
 
 def test_the_default_settings_are_not_refused() -> None:
     assert refusals() == []
+
+
+@pytest.mark.parametrize(
+    ("voters", "count", "refused"), [([], 3, False), ([1], 1, False), ([1], 3, True), ([1, 2, 3], 1, True)]
+)
+def test_data_of_another_quorum_is_refused(voters: list[int], count: int, refused: bool) -> None:
+    """New nodes in the majority would agree that there are no topics."""
+    found = {**GOOD, "voters": voters}
+    known = {**role_variables("kafka"), **variables(count, "kafka-1", _kafka_data=found)}
+    rules = Templar(DataLoader(), variables=known).template(trust_as_template("{{ _kafka_data_rules }}"))
+    said = [rule["otherwise"] for rule in rules if not rule["holds"]]
+    assert [" is of a quorum of " in sentence for sentence in said] == [True] * refused

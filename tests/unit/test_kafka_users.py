@@ -23,7 +23,9 @@ CONFIGS = "kafka-configs.sh"
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[ScramBroker]:
+def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScramBroker]:
+    """It is in this process: where the machine stands still for some seconds, client and broker both do."""
+    monkeypatch.setattr(kafka_login, "TIMEOUT_SECONDS", 600)
     with ScramBroker(Authority(tmp_path, "ca").server_pem).running() as running:
         yield running
 
@@ -66,6 +68,7 @@ def run(
         users=[{"name": "processor", "password": password}],
         **arguments,
     )
+    assert "failed" not in said, said["msg"]
     assert password not in printed
     assert not any(password in call for call in container.calls(CONFIGS))
     return said
@@ -111,7 +114,6 @@ def test_another_password_is_set_once(
     dry = run(container, broker, capsys, OTHER, _ansible_check_mode=True)
     assert container.calls(CONFIGS) == []
     changed = run(container, broker, capsys, OTHER)
-    assert "failed" not in changed, changed["msg"]
     [call] = container.calls(CONFIGS)
     assert call.startswith("--alter --entity-type users --entity-name processor --add-config-file /dev/fd/")
     assert container.secret(CONFIGS) == f"SCRAM-SHA-512=iterations=8192,password={OTHER}"
@@ -124,11 +126,19 @@ def test_another_password_is_set_once(
     assert not run(container, broker, capsys, OTHER)["changed"]
 
 
-def test_a_broker_that_is_away_is_no_wrong_password(
-    container: Container, broker: ScramBroker, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("backlog", "why"), [(None, "Connection refused"), (1, "timed out")])
+def test_a_broker_that_does_not_answer_is_no_wrong_password(
+    backlog: int | None,
+    why: str,
+    container: Container,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(kafka_login, "TIMEOUT_SECONDS", 0.2)
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
+        if backlog is not None:
+            reserved.listen(backlog)
         port = reserved.getsockname()[1]
         said, _ = container.run(
             kafka_users,
@@ -140,4 +150,29 @@ def test_a_broker_that_is_away_is_no_wrong_password(
         )
     assert said["failed"]
     assert said["msg"].startswith(f"The broker at 127.0.0.1:{port} cannot be asked who may log in: ")
+    assert why in said["msg"]
     assert container.calls(CONFIGS) == []
+
+
+DESCRIBED = """SCRAM credential configs for user-principal 'gpu-b' are SCRAM-SHA-512=iterations=8192
+SCRAM credential configs for user-principal 'processor' are SCRAM-SHA-512=iterations=8192
+SCRAM credential configs for user-principal 'gpu-gone.example' are SCRAM-SHA-512=iterations=8192
+Quota configs for user-principal 'gpu-quota' are consumer_byte_rate=1
+"""
+
+
+def test_a_user_with_the_prefix_who_is_not_listed_is_removed(
+    container: Container, broker: ScramBroker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broker.set_password("processor", PASSWORD)
+    container.prints(CONFIGS, DESCRIBED)
+    dry = run(container, broker, capsys, PASSWORD, exclusive_prefix="gpu-", _ansible_check_mode=True)
+    assert container.calls(CONFIGS) == ["--describe --entity-type users"]
+    changed = run(container, broker, capsys, PASSWORD, exclusive_prefix="gpu-")
+    removing = "--alter --entity-type users --entity-name {} --delete-config SCRAM-SHA-512"
+    assert container.calls(CONFIGS)[2:] == [removing.format(name) for name in ("gpu-b", "gpu-gone.example")]
+    for said in (dry, changed):
+        assert said["actions"] == ["remove gpu-b", "remove gpu-gone.example"]
+        assert said["diff"]["after"] == {}
+    container.prints(CONFIGS, "")
+    assert not run(container, broker, capsys, PASSWORD, exclusive_prefix="gpu-")["changed"]

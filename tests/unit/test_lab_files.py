@@ -41,6 +41,7 @@ def test_ansible_is_told_references_that_a_machine_can_pull(tmp_path: Path) -> N
             "python": "10.0.1.1:15001/gpu-token/python:3.13",
         },
         "images_from": "built",
+        "sources": [],
     }
 
 

@@ -1,7 +1,7 @@
 """The flows of fleet.yml as firewall rules."""
 
 import re
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from hypothesis import given
@@ -39,6 +39,11 @@ def test_the_fleets_flows() -> None:
         "-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
         "-s 10.0.1.12/32 -d 10.0.1.10/32 -p tcp -m tcp --dport 9092 -j RETURN",
         "-s 10.0.1.12/32 -d 10.0.1.14/32 -p tcp -m tcp --dport 9092 -j RETURN",
+        *(
+            f"-s {source}/32 -d {target}/32 -p tcp -m tcp --dport {port} -j RETURN"
+            for port in (9093, 29092)
+            for source, target in (("10.0.1.10", "10.0.1.14"), ("10.0.1.14", "10.0.1.10"))
+        ),
         "-s 10.0.1.12/32 -d 10.0.1.11/32 -p tcp -m tcp --dport 27017 -j RETURN",
         "-j DROP",
     )
@@ -77,6 +82,20 @@ def test_what_no_flow_names_is_dropped(flows: list[Flow]) -> None:
         assert chain.rules[-1] == "-j DROP"
         assert len(set(chain.rules)) == len(chain.rules)
         assert all(re.search(r"--dport \d+ -j RETURN$", rule) for rule in chain.rules[1:-1])
+
+
+def test_a_network_outside_is_let_in_by_its_flow_alone() -> None:
+    outside = {"gpu_hosts": (IPv4Network("198.51.100.0/24"), IPv4Network("203.0.113.7/32")), "gateways": ()}
+    fleet: Fleet = FLEET.model_copy(update={"outside": outside})
+    between, operator, _ = firewall.chains(SETTINGS, fleet, HOSTS)
+    assert [rule for rule in between.rules if rule.endswith("ACCEPT")] == [
+        "-s 198.51.100.0/24 -d 10.0.1.10/32 -p tcp -m tcp --dport 9092 -j ACCEPT",
+        "-s 198.51.100.0/24 -d 10.0.1.14/32 -p tcp -m tcp --dport 9092 -j ACCEPT",
+        "-s 203.0.113.7/32 -d 10.0.1.10/32 -p tcp -m tcp --dport 9092 -j ACCEPT",
+        "-s 203.0.113.7/32 -d 10.0.1.14/32 -p tcp -m tcp --dport 9092 -j ACCEPT",
+    ]
+    assert between.rules[-1] == "-j DROP"
+    assert operator == firewall.chains(SETTINGS, FLEET, HOSTS)[1]
 
 
 def test_names_fit_into_what_iptables_takes() -> None:

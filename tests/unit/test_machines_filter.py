@@ -77,6 +77,35 @@ def test_a_machine_knocks_at_its_own_ports_and_where_flows_lead_it() -> None:
     ]
 
 
+def test_a_port_at_which_nothing_listens_now_is_left_out() -> None:
+    found = machines.knocks(FLEET, "processor-1", "processor", GROUPS, HOSTVARS, ["api"])
+    assert "port 8080" not in [knock["name"] for knock in found]
+
+
+def test_the_only_machine_of_a_role_serves_no_other_of_it() -> None:
+    kafka = {"count": 1, "ports": {"client": 9092, "controller": 9093}}
+    fleet = {"roles": {"kafka": kafka}, "flows": [{"from": "kafka", "to": "kafka", "port": 9093}]}
+    assert [knock["name"] for knock in machines.knocks(fleet, "kafka-1", "kafka", GROUPS, HOSTVARS)] == [
+        "port 9092"
+    ]
+    fleet["roles"]["kafka"] = {**kafka, "count": 2}
+    found = machines.knocks(fleet, "kafka-1", "kafka", GROUPS, HOSTVARS)
+    assert [knock["name"] for knock in found] == ["port 9092", "port 9093"]
+
+
+def test_a_host_outside_the_fleet_knocks_where_the_flows_of_its_network_lead_it() -> None:
+    fleet = FLEET | {"flows": [*FLEET["flows"], {"from": "gpu_hosts", "to": "kafka", "port": 9092}]}
+    groups = {**GROUPS, "producers": ["producers-1", "gpu-a"], "gpu_hosts": ["gpu-a"]}
+    hostvars = {**HOSTVARS, "gpu-a": {"ansible_host": "203.0.113.7"}}
+    (found,) = machines.knocks(fleet, "gpu-a", "gpu_hosts", groups, hostvars)
+    assert (found["name"], found["host"]) == ("reaches kafka-1", "10.0.1.1")
+    hostvars["kafka-1"] = {"private_ip_address": "10.0.1.1", "kafka_advertised_host": "kafka.example.org"}
+    (found,) = machines.knocks(fleet, "gpu-a", "gpu_hosts", groups, hostvars)
+    assert found["host"] == "kafka.example.org"
+    assert machines.operator_knocks(fleet, "gpu_hosts") == []
+    assert machines.extra_machines(fleet, groups) == machines.missing_machines(fleet, groups) == []
+
+
 def test_a_machine_without_ports_and_whose_targets_are_away_knocks_nowhere() -> None:
     groups = without("processor-1", "processor-2")
     assert machines.knocks(FLEET, "producers-1", "producers", groups, HOSTVARS) == []

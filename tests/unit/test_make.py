@@ -83,6 +83,11 @@ def test_ssh_on_aws_takes_the_key() -> None:
     assert command.startswith("ssh -i /keys/one ubuntu@")
 
 
+def test_python_keeps_what_it_compiles() -> None:
+    rule = '--eval=told: ; @echo "[$$PYTHONDONTWRITEBYTECODE]"'
+    assert make(rule, "told", PYTHONDONTWRITEBYTECODE="1") == "[]\n"
+
+
 def test_make_alone_lists_every_target_in_its_group() -> None:
     listing = make()
     groups = re.split(r"^(?=\S)", listing, flags=re.MULTILINE)

@@ -39,6 +39,8 @@ def compose(**settings: Any) -> dict[str, Any]:
         {**MACHINE, **settings},
         service_container="_mongo_container",
         service_uid="mongo_uid",
+        service_data_mount="_mongo_data_mount",
+        service_disk_reserve_mib="mongo_disk_reserve_mib",
     )
     found: dict[str, Any] = yaml.safe_load(text)["services"]["mongo"]
     return found
@@ -96,6 +98,14 @@ def test_the_container_may_do_little_and_knows_no_password() -> None:
         "/srv/mongo/data:/data/db"
     ]
     assert not any(password in str(found) for password in SECRETS.values())
+
+
+def test_the_store_starts_behind_the_guard_of_its_disk() -> None:
+    found = compose()
+    assert found["entrypoint"][3:] == ["disk_guard", "/data/db", "512"]
+    assert found["command"][:2] == ["docker-entrypoint.sh", "mongod"]
+    [said] = broken_rules(mongo_disk_reserve_mib=-1)
+    assert said == "mongo_disk_reserve_mib is -1; it must be 0 or more."
 
 
 def test_another_certificate_makes_another_container() -> None:

@@ -112,6 +112,11 @@ def test_uv_names_what_is_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
+def test_npm_names_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    says(monkeypatch, '"1.7.0"\n')
+    assert newest.npm([Pin("package.json", "uplot", "1.6.32")]) == {"uplot": "1.7.0"}
+
+
 def test_maven_that_reaches_nothing_is_not_taken_for_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
     says(
         monkeypatch,

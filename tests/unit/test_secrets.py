@@ -36,6 +36,8 @@ PATH = "/gpu-token/test"
 class Controller:
     """Runs the playbook for two machines."""
 
+    hosts = "kafka-1,mongo-1"
+
     def __init__(self, api: Settings, folder: Path) -> None:
         self.api, self.folder = api, folder
         (folder / "play.yml").write_text(PLAY.format(root=ROOT, folder=folder))
@@ -51,7 +53,7 @@ class Controller:
         }
         done = local_play.run(
             self.folder / "play.yml",
-            "kafka-1,mongo-1",
+            self.hosts,
             "--diff",
             *flags,
             secrets_store="ssm",
@@ -68,7 +70,8 @@ class Controller:
     def kept(self) -> dict[str, str]:
         """What stands in SSM."""
         client = ssm(self.api)
-        names = [one["Name"] for one in client.describe_parameters(MaxResults=50)["Parameters"]]
+        pages = client.get_paginator("describe_parameters").paginate()
+        names = [one["Name"] for page in pages for one in page["Parameters"]]
         found = [client.get_parameter(Name=name, WithDecryption=True)["Parameter"] for name in names]
         assert {one["Type"] for one in found} <= {"SecureString"}
         return {one["Name"].removeprefix(f"{PATH}/"): one["Value"] for one in found}
@@ -90,7 +93,7 @@ def test_secrets_are_made_once_and_shown_to_nobody(controller: Controller) -> No
     assert kept == controller.known_to("kafka-1") == controller.known_to("mongo-1")
     passwords = {name: value for name, value in kept.items() if not name.startswith("ca_")}
     assert all(len(value) == 32 and value.isalnum() for value in passwords.values())
-    assert len(set(passwords.values())) == len(passwords) == 7
+    assert len(set(passwords.values())) == len(passwords) == 8
     assert [name for name, value in kept.items() if value.splitlines()[-2:][0] in printed] == []
 
     # Cut off between the authority's key and its certificate.
@@ -104,6 +107,25 @@ def test_secrets_are_made_once_and_shown_to_nobody(controller: Controller) -> No
 
     assert " changed=0 " in controller.run().rsplit("kafka-1 ", 1)[1]
     assert controller.kept() == again
+
+
+GROUPED = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.group_by: {key: gpu_hosts}
+      when: inventory_hostname == 'a.example'
+"""
+
+
+def test_each_gpu_host_has_a_secret_of_its_own(controller: Controller) -> None:
+    play = controller.folder / "play.yml"
+    play.write_text(GROUPED + play.read_text())
+    controller.hosts = "kafka-1,a.example"
+    controller.run()
+    kept = controller.kept()
+    assert len(kept["kafka_gpu_host_a.example_password"]) == 32
+    assert controller.known_to("kafka-1") == kept
 
 
 def test_a_file_of_secrets_is_encrypted_and_enough(tmp_path: Path) -> None:

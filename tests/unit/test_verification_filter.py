@@ -26,7 +26,7 @@ SENDER = {
     "report": {},
 }
 COSTS = {"rows": [], "idle": {}, "total": {"cost_usd": 1.5}}
-PROCESSOR = {"working": True, "consumer_group": "group", "costs": COSTS}
+PROCESSOR = {"working": True, "consumer_group": "group", "costs": COSTS, "recent_costs": {}}
 SUMS = {"stored": 9, "distinct": 9, "prompt_tokens": 100, "completion_tokens": 50}
 
 
@@ -134,7 +134,7 @@ def test_machines_on_their_own_are_asked_about_nothing_that_others_sent(role: st
 def test_all_passed() -> None:
     result = verify(facts(), demanded=(9, 100, 50))
     assert failed(result) == []
-    assert list(result) == ["passed", "checks", "totals", "costs"]
+    assert list(result) == ["passed", "checks", "totals", "costs", "recent_costs"]
     assert result["costs"] == COSTS
     assert [(check["host"], check["name"]) for check in result["checks"]] == [
         ("kafka-1", "machine answers"),
@@ -159,9 +159,9 @@ def test_all_passed() -> None:
 
 def test_costs_are_those_of_a_processor_that_was_told_some() -> None:
     groups = {**GROUPS, "processor": ["processor-1", "processor-2"]}
-    hostvars = facts(processor={"costs": {}}) | {"processor-2": facts()["processor-1"]}
+    hostvars = facts(processor={"costs": {}, "recent_costs": {}}) | {"processor-2": facts()["processor-1"]}
     assert module.verification(hostvars, groups, [], [], [])["costs"] == COSTS
-    assert verify(facts(processor={"costs": {}}))["costs"] == {}
+    assert verify(facts(processor={"costs": {}, "recent_costs": {}}))["costs"] == {}
 
 
 @pytest.mark.parametrize(
