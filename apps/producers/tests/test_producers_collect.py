@@ -51,10 +51,16 @@ class Growing:
 
     def __init__(self) -> None:
         self.shown = 0
+        self.grows = True
         self.asked_at: list[float] = []
 
+    def settle(self) -> None:
+        """Grow no more, and wait until all was read: a stop leaves unread what was asked for just before."""
+        self.grows, asked = False, len(self.asked_at)
+        until(lambda: len(self.asked_at) >= asked + 2, "the last of it is read")
+
     def __call__(self, connection: Any) -> None:
-        self.shown += 10
+        self.shown += 10 if self.grows else 0
         self.asked_at.append(time.monotonic())
         says(vllm_text(self.shown, self.shown // 10))(connection)
 
@@ -147,6 +153,7 @@ def test_a_source_that_answers_again_says_so_and_has_lost_nothing(
         assert "answers again, after" in collector.lines("chat")[1]
         last = good.shown
         until(lambda: good.shown > last + 10, "it is read again")
+        good.settle()
         assert collector.stop() == 0
     assert sums(usages(kafka.read(topics[1])))["m"]["prompt_tokens"] == good.shown - 10
 
@@ -264,9 +271,15 @@ def test_a_stop_without_kafka_is_no_failure_and_nothing_is_lost(
         first = Collector(tmp_path / "a", broker.address, topics, [source("chat", target)], STOP_SECONDS="3")
         with first:
             until(lambda: good.shown >= 30, "it is read")
+            # What the broker takes after it was read last is gone with it.
+            good.settle()
+            until(
+                lambda: sums(usages(broker.read(topics[1])))["m"]["prompt_tokens"] == good.shown - 10,
+                "all of it is delivered",
+            )
             delivered = usages(broker.read(topics[1]))
             broker.process.kill()
-            held = good.shown
+            held, good.grows = good.shown, True
             until(lambda: good.shown >= held + 30, "it is read while Kafka is away")
             begun = time.monotonic()
             assert first.stop() == 0
@@ -281,6 +294,7 @@ def test_a_stop_without_kafka_is_no_failure_and_nothing_is_lost(
             )
             again = good.shown
             until(lambda: good.shown >= again + 20, "it goes on")
+            good.settle()
             assert second.stop() == 0
         events = usages(other.read(topics[1]))
     for event_id in delivered.keys() & events.keys():
@@ -338,6 +352,7 @@ def test_a_full_disk_stops_nothing_and_is_over_when_there_is_room(
             until(lambda: "answers again" in collector.said, "it goes on")
             shown = good.shown
             until(lambda: good.shown > shown + 10, "it is read again")
+            good.settle()
             assert collector.stop() == 0
         said = [line for line in collector.said.splitlines() if "No space left" in line]
         assert len(said) == 2, collector.said

@@ -426,7 +426,7 @@ def test_gpus_are_read_every_15_seconds_however_long_the_step_is(
     times = delivery.times
     assert len(set(times)) == len(times) > 100
     assert {round(after - before) for before, after in pairwise(times)} == {min(step_seconds, 15)}
-    assert times[-1] - times[0] > 3600 - 2 * max(step_seconds, 15)
+    assert times[-1] - times[0] >= 3600 - 2 * max(step_seconds, 15)
 
 
 def test_a_process_of_another_kind_on_the_same_host_is_no_second_engine(
