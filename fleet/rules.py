@@ -24,7 +24,7 @@ SERVICE_PORTS = {"kafka": "client", "mongo": "mongodb", "processor": "api"}
 """The port that other roles look for, by its name."""
 PEER_PORTS = {"kafka": ("controller", "internal")}
 """Those by which the machines of a role reach each other, where it has several."""
-SERVICE_COUNTS = {"kafka": (1, 3, 5), "mongo": (1,)}
+SERVICE_COUNTS = {"mongo": (1,)}
 """How many machines the roles can set up; of the others any number."""
 
 WIDEST_OUTSIDE_PREFIX = 8

@@ -29,6 +29,18 @@ class Partition(NamedTuple):
         return sum(size(path) for path in self.segments())
 
 
+def read_text(path: Path) -> str:
+    """Read a file; a file that is not there reads as empty."""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def read_properties(data_dir: str | Path) -> dict[str, str]:
+    """Read what Kafka wrote about the directory when it formatted it; nothing if it never did."""
+    text = read_text(Path(data_dir, "meta.properties"))
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
 def size(path: Path) -> int:
     """A file's size; 0 if it is not there."""
     try:

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpu_token.pipeline.plugins.module_utils.kafka_files import has_metadata, partitions
+from ansible_collections.gpu_token.pipeline.plugins.module_utils.kafka_files import (
+    has_metadata,
+    partitions,
+    read_properties,
+    read_text,
+)
 
 DOCUMENTATION = """
 module: kafka_data_info
@@ -79,6 +84,10 @@ strays:
   returned: always
   type: list
   elements: dict
+has_metadata:
+  description: Whether there is a record of metadata. A new node has it once it has followed a leader.
+  returned: always
+  type: bool
 metadata_lost:
   description: Whether there are partitions, and no metadata that says what they are.
   returned: always
@@ -89,17 +98,6 @@ metadata_lost:
 # formatted its storage.
 NOT_FOREIGN = {"lost+found", ".lock", "bootstrap.checkpoint"}
 NAMES_SHOWN = 5
-
-
-def read_properties(text: str) -> dict[str, str]:
-    """Read a Java properties file of plain `key=value` lines."""
-    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    return {key.strip(): value.strip() for key, value in pairs}
-
-
-def read_text(path: Path) -> str:
-    """Read a file; a file that is not there reads as empty."""
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def voters(data_dir: Path) -> list[int]:
@@ -157,7 +155,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     data_dir = Path(module.params["data_dir"])
-    meta = read_properties(read_text(data_dir / "meta.properties"))
+    meta = read_properties(data_dir)
     module.exit_json(
         changed=False,
         cluster_id=meta.get("cluster.id", ""),
@@ -167,6 +165,7 @@ def main() -> None:
         foreign=foreign_names(data_dir),
         wrong_owner=has_wrong_owner(data_dir, module.params["uid"]),
         strays=strays(data_dir),
+        has_metadata=has_metadata(data_dir),
         metadata_lost=is_metadata_lost(data_dir),
     )
 

@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.gpu_token.pipeline.plugins.module_utils.kafka_tools import TOOL_ARGUMENTS, run
+from ansible_collections.gpu_token.pipeline.plugins.module_utils.kafka_tools import (
+    TOOL_ARGUMENTS,
+    parse_fields,
+    run,
+)
 
 DOCUMENTATION = """
 module: kafka_topics
@@ -111,12 +115,6 @@ def parse_config(text: str) -> dict[str, str]:
         elif key and part:
             config[key] += f",{part.strip()}"
     return config
-
-
-def parse_fields(line: str) -> dict[str, str]:
-    """Read one tab-separated line of `Name: value` fields."""
-    fields = (part.partition(":") for part in line.strip().split("\t"))
-    return {name.strip(): value.strip() for name, _, value in fields}
 
 
 def parse_topics(description: str) -> dict[str, Topic]:

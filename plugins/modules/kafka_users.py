@@ -123,7 +123,7 @@ def set_password(module: AnsibleModule, user: dict[str, Any]) -> None:
         module,
         CONFIGS,
         arguments,
-        secret=f"{MECHANISM}=iterations={ITERATIONS},password={user['password']}",
+        text=f"{MECHANISM}=iterations={ITERATIONS},password={user['password']}",
     )
     for _ in range(LOOKS):
         if accepted(module, user):

@@ -140,11 +140,6 @@ def test_flows_between_brokers_open_something_once_there_are_several() -> None:
             "give it a data_disk_gib, or a root_disk_gib above 8.",
         ),
         ("roles/kafka/count", 0, "roles.kafka.count is 0: give a whole number of at least 1."),
-        (
-            "roles/kafka/count",
-            2,
-            "roles.kafka.count is 2: give 1 or 3 or 5, which the role can set up.",
-        ),
         ("roles/mongo/count", 3, "roles.mongo.count is 3: give 1, which the role can set up."),
         (
             "topics/token_usage/name",

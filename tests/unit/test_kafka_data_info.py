@@ -14,14 +14,23 @@ from ansible_collections.gpu_token.pipeline.plugins.modules import kafka_data_in
 from .role_files import role_variables
 
 UNIQUE = "0123456789abcdef" * 2
-GOOD = {"foreign": [], "cluster_id": "", "node_id": "", "strays": [], "metadata_lost": False, "voters": []}
+GOOD: dict[str, Any] = {
+    "foreign": [],
+    "cluster_id": "",
+    "kept_cluster_id": "",
+    "node_id": "",
+    "strays": [],
+    "has_metadata": False,
+    "metadata_lost": False,
+    "voters": [],
+}
 
 
 def test_reads_the_ids_that_a_broker_wrote(tmp_path: Path) -> None:
     (tmp_path / "meta.properties").write_text(
         "#comment\nversion=1\ncluster.id=abc==\nnode.id=2\n", encoding="utf-8"
     )
-    properties = info.read_properties(info.read_text(tmp_path / "meta.properties"))
+    properties = info.read_properties(tmp_path)
     assert properties == {"version": "1", "cluster.id": "abc==", "node.id": "2"}
 
 

@@ -29,7 +29,9 @@ def variables(count: int, machine: str, **settings: Any) -> dict[str, Any]:
         **fleet_variables(),
         "groups": {"kafka": list(hosts)},
         "hostvars": hosts,
+        "kafka_machines": list(hosts),
         "inventory_hostname": machine,
+        "_kafka_data": GOOD,
         "_kafka_cluster_id": "abcdefghijklmnopqrstuA",
         "fleet_secrets": SECRETS,
         "certificate_sha256": "of the certificate",
@@ -78,27 +80,134 @@ def refusals(**settings: Any) -> list[str]:
 
 def test_one_broker_votes_for_itself_inside_its_container() -> None:
     rendered = env(1, "kafka-1")
-    assert rendered["KAFKA_CONTROLLER_QUORUM_VOTERS"] == "1@localhost:9093"
+    assert rendered["KAFKA_CONTROLLER_QUORUM_BOOTSTRAP_SERVERS"] == "localhost:9093"
     assert rendered["KAFKA_INTER_BROKER_LISTENER_NAME"] == "INTERNAL"
     assert rendered["KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR"] == "1"
     assert rendered["KAFKA_TRANSACTION_STATE_LOG_MIN_ISR"] == "1"
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_three_brokers_agree_on_voters_by_address(number: int) -> None:
+def test_three_brokers_find_the_controllers_by_address(number: int) -> None:
     rendered = env(3, f"kafka-{number}")
     assert rendered["KAFKA_NODE_ID"] == str(number)
-    voters = "1@10.0.1.11:9093,2@10.0.1.12:9093,3@10.0.1.13:9093"
-    assert rendered["KAFKA_CONTROLLER_QUORUM_VOTERS"] == voters
+    controllers = "10.0.1.11:9093,10.0.1.12:9093,10.0.1.13:9093"
+    assert rendered["KAFKA_CONTROLLER_QUORUM_BOOTSTRAP_SERVERS"] == controllers
     assert rendered["KAFKA_INTER_BROKER_LISTENER_NAME"] == "INTERNAL"
     assert rendered["KAFKA_DEFAULT_REPLICATION_FACTOR"] == "3"
     assert rendered["KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR"] == "3"
     assert rendered["KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR"] == "3"
-    assert rendered["KAFKA_MIN_INSYNC_REPLICAS"] == "2"
 
 
-def test_five_brokers_keep_three_copies() -> None:
-    assert env(5, "kafka-5")["KAFKA_DEFAULT_REPLICATION_FACTOR"] == "3"
+def test_five_brokers_keep_three_copies_and_three_vote() -> None:
+    rendered = env(5, "kafka-5")
+    assert rendered["KAFKA_DEFAULT_REPLICATION_FACTOR"] == "3"
+    assert rendered["KAFKA_CONTROLLER_QUORUM_BOOTSTRAP_SERVERS"].count(":9093") == 3
+    assert rendered["KAFKA_PROCESS_ROLES"] == "broker,controller"
+
+
+@pytest.mark.parametrize(
+    ("count", "fixed", "voters"),
+    [
+        (1, [1], "1@localhost:9093"),
+        (3, [1, 2, 3], "1@10.0.1.11:9093,2@10.0.1.12:9093,3@10.0.1.13:9093"),
+        (3, [1], None),
+        (1, [1, 2, 3], None),
+    ],
+)
+def test_voters_that_cannot_change_stay_until_the_machines_are_others(
+    count: int, fixed: list[int], voters: str | None
+) -> None:
+    rendered = env(count, "kafka-1", _kafka_data={**GOOD, "voters": fixed})
+    assert rendered.get("KAFKA_CONTROLLER_QUORUM_VOTERS") == voters
+    assert ("KAFKA_CONTROLLER_QUORUM_BOOTSTRAP_SERVERS" in rendered) == (voters is None)
+
+
+def test_copies_stand_in_different_zones() -> None:
+    assert env(3, "kafka-1", kafka_rack="eu-west-1b")["KAFKA_BROKER_RACK"] == "eu-west-1b"
+    assert "KAFKA_BROKER_RACK" not in env(3, "kafka-1")
+    assert "KAFKA_BROKER_RACK" not in env(1, "kafka-1", kafka_rack="eu-west-1b")
+
+
+# Data of a broker that has been part of a cluster, of one that was formatted and never was, and of none.
+OLD = {**GOOD, "node_id": "1", "cluster_id": "abc", "has_metadata": True}
+FORMATTED = {**GOOD, "node_id": "1", "cluster_id": "abc"}
+
+
+def planned(name: str, held: dict[str, dict[str, Any]], machine: str = "kafka-1") -> Any:
+    """What the role decides on a machine, where the machines hold so much."""
+    known = {**role_variables("kafka"), **variables(len(held), machine)}
+    for other, data in held.items():
+        known["hostvars"][other]["_kafka_data"] = data
+    known["_kafka_data"] = held[machine]
+    others = [data for other, data in held.items() if other != machine]
+    known["_kafka_others"] = {"results": others if not held[machine]["cluster_id"] else [{"skipped": True}]}
+    return Templar(DataLoader(), variables=known).template(trust_as_template("{{ " + name + " }}"))
+
+
+def three(*held: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {f"kafka-{number}": data for number, data in enumerate(held, 1)}
+
+
+@pytest.mark.parametrize(
+    ("held", "begins"),
+    [
+        (three(GOOD), True),
+        (three(GOOD, GOOD, GOOD), True),
+        (three(GOOD, FORMATTED, GOOD), True),
+        (three(GOOD, OLD, OLD), False),
+    ],
+)
+def test_a_cluster_begins_once(held: dict[str, dict[str, Any]], begins: bool) -> None:
+    """A first machine on a new disk must not begin another cluster beside that of the others."""
+    assert planned("_kafka_begins", held) is begins
+    assert ("--standalone" in planned("_kafka_format", held)) is begins
+    if len(held) > 1:
+        assert planned("_kafka_begins", {**held, "kafka-2": GOOD}, "kafka-2") is False
+
+
+@pytest.mark.parametrize(
+    ("held", "turns"),
+    [
+        (three(GOOD), [["kafka-1"]]),
+        (three(OLD), [["kafka-1"]]),
+        (three(GOOD, GOOD, GOOD), [["kafka-1"], ["kafka-2", "kafka-3"]]),
+        (three(OLD, OLD, OLD), [["kafka-1"], ["kafka-2"], ["kafka-3"]]),
+        (three(OLD, GOOD, GOOD), [["kafka-1"], ["kafka-2", "kafka-3"]]),
+        (three(GOOD, OLD, OLD), [["kafka-2"], ["kafka-3"], ["kafka-1"]]),
+    ],
+)
+def test_what_runs_is_restarted_one_by_one_and_new_machines_come_together(
+    held: dict[str, dict[str, Any]], turns: list[list[str]]
+) -> None:
+    assert planned("_kafka_turns", held) == turns
+
+
+def test_a_machine_that_is_not_named_leaves() -> None:
+    known = {**role_variables("kafka"), **variables(3, "kafka-3", kafka_machines=["kafka-1", "kafka-2"])}
+    known["hostvars"]["kafka-3"]["_kafka_leaver"] = {"stat": {"exists": True}}
+    for machine, stat in known["hostvars"].items():
+        stat["inventory_hostname"] = machine
+    templar = Templar(DataLoader(), variables=known)
+    assert templar.template(trust_as_template("{{ _kafka_is_leaving }}")) is True
+    assert templar.template(trust_as_template("{{ _kafka_leavers }}")) == ["kafka-3"]
+    assert templar.template(trust_as_template("{{ _kafka_ids }}")) == [1, 2]
+    known["hostvars"]["kafka-3"]["_kafka_leaver"] = {"stat": {"exists": False}}
+    assert Templar(DataLoader(), variables=known).template(trust_as_template("{{ _kafka_leavers }}")) == []
+
+
+def test_a_machine_that_is_missing_is_refused() -> None:
+    (said,) = refusals(kafka_machines=["kafka-1", "kafka-2"])
+    assert said.startswith("kafka_machines names kafka-2, and the group kafka has no such machine;")
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(1, 1), (2, 1), (3, 2), (5, 2)])
+def test_two_copies_must_be_in_sync_where_there_are_three(count: int, wanted: int) -> None:
+    known = {**role_variables("kafka"), **variables(count, "kafka-1")}
+    topics = Templar(DataLoader(), variables=known).template(trust_as_template("{{ _kafka_topics }}"))
+    assert {topic["config"]["min.insync.replicas"] for topic in topics} == {wanted}
+    known["kafka_settings"] = {"min.insync.replicas": 1}
+    topics = Templar(DataLoader(), variables=known).template(trust_as_template("{{ _kafka_topics }}"))
+    assert not [topic for topic in topics if "min.insync.replicas" in topic["config"]]
 
 
 @pytest.mark.parametrize(("count", "internal"), [(1, "localhost:29092"), (3, "10.0.1.11:29092")])
@@ -114,7 +223,7 @@ def test_brokers_reach_each_other_by_private_addresses_whatever_clients_are_told
     assert rendered["KAFKA_ADVERTISED_LISTENERS"] == (
         "INTERNAL://10.0.1.12:29092,EXTERNAL://broker.example.org:9092"
     )
-    assert "2@10.0.1.12:9093" in rendered["KAFKA_CONTROLLER_QUORUM_VOTERS"]
+    assert "10.0.1.12:9093" in rendered["KAFKA_CONTROLLER_QUORUM_BOOTSTRAP_SERVERS"]
 
 
 def test_tools_know_every_broker_and_trust_the_authority() -> None:
@@ -286,15 +395,3 @@ def test_users_that_cannot_work_are_refused_without_a_password(
 
 def test_the_default_settings_are_not_refused() -> None:
     assert refusals() == []
-
-
-@pytest.mark.parametrize(
-    ("voters", "count", "refused"), [([], 3, False), ([1], 1, False), ([1], 3, True), ([1, 2, 3], 1, True)]
-)
-def test_data_of_another_quorum_is_refused(voters: list[int], count: int, refused: bool) -> None:
-    """New nodes in the majority would agree that there are no topics."""
-    found = {**GOOD, "voters": voters}
-    known = {**role_variables("kafka"), **variables(count, "kafka-1", _kafka_data=found)}
-    rules = Templar(DataLoader(), variables=known).template(trust_as_template("{{ _kafka_data_rules }}"))
-    said = [rule["otherwise"] for rule in rules if not rule["holds"]]
-    assert [" is of a quorum of " in sentence for sentence in said] == [True] * refused
