@@ -12,7 +12,8 @@ from .kafka_container import Container
 FEATURES = "kafka-features.sh"
 # As Kafka 4.1 prints it.
 DESCRIPTION = "".join(
-    f"Feature: {name}\tSupportedMinVersion: 0\tSupportedMaxVersion: 1\tFinalizedVersionLevel: {level}\tEpoch: 2\n"
+    f"Feature: {name}\tSupportedMinVersion: 0\tSupportedMaxVersion: 1\t"
+    f"FinalizedVersionLevel: {level}\tEpoch: 28\n"
     for name, level in (("group.version", 1), ("kraft.version", 0))
 )
 
