@@ -215,13 +215,14 @@ def test_other_machines_are_told_an_address_of_this_one(count: int, internal: st
     """Whoever reaches a listener from elsewhere gets neither the container's name nor localhost."""
     rendered = env(count, "kafka-1")
     advertised = dict(item.split("://") for item in rendered["KAFKA_ADVERTISED_LISTENERS"].split(","))
-    assert advertised == {"INTERNAL": internal, "EXTERNAL": "10.0.1.11:9092"}
+    controller = internal.replace("29092", "9093")
+    assert advertised == {"INTERNAL": internal, "EXTERNAL": "10.0.1.11:9092", "CONTROLLER": controller}
 
 
 def test_brokers_reach_each_other_by_private_addresses_whatever_clients_are_told() -> None:
     rendered = env(3, "kafka-2", kafka_advertised_host="broker.example.org")
     assert rendered["KAFKA_ADVERTISED_LISTENERS"] == (
-        "INTERNAL://10.0.1.12:29092,EXTERNAL://broker.example.org:9092"
+        "INTERNAL://10.0.1.12:29092,EXTERNAL://broker.example.org:9092,CONTROLLER://10.0.1.12:9093"
     )
     assert "10.0.1.12:9093" in rendered["KAFKA_CONTROLLER_QUORUM_BOOTSTRAP_SERVERS"]
 
@@ -237,10 +238,8 @@ def test_tools_know_every_broker_and_trust_the_authority() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_controllers_listener_is_never_advertised(count: int) -> None:
-    """A broker that advertises it refuses to start."""
+def test_the_controllers_of_one_broker_listen_inside_the_container_only(count: int) -> None:
     rendered = env(count, "kafka-1")
-    assert "CONTROLLER" not in rendered["KAFKA_ADVERTISED_LISTENERS"]
     controller = "CONTROLLER://localhost:9093" if count == 1 else "CONTROLLER://:9093"
     assert controller in rendered["KAFKA_LISTENERS"]
     assert rendered["KAFKA_PROCESS_ROLES"] == "broker,controller"
@@ -346,7 +345,7 @@ def test_the_broker_starts_behind_the_guard_of_its_disk() -> None:
     assert (shell, flag) == ("sh", "-c")
     assert script == (ROLES / "service/files/disk_guard.sh").read_text().rstrip("\n")
     assert arguments == ["disk_guard", "/var/lib/kafka/data", "300"]
-    assert service["command"] == ["/etc/kafka/docker/run"]
+    assert "exec /opt/kafka/bin/kafka-server-start.sh" in service["command"][-1]
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_the_node_s_own_settings_are_given_with_the_login_and_the_login_wins(
     """Both in one file, where what comes later holds."""
     login, server = tmp_path / "admin.properties", tmp_path / "server.properties"
     login.write_text("security.protocol=SASL_SSL\n")
-    server.write_text("node.id=2\n")
+    server.write_text("node.id=2")
     tool = tmp_path / QUORUM
     tool.write_text('#!/bin/bash\ncat "$4" >> "$0.given"\necho "${@:5}" >> "$0.calls"\ncat "$0.prints"\n')
     result, _ = container.run(

@@ -33,7 +33,7 @@ def test_the_clock_is_kept(host: Host) -> None:
 
 def test_nothing_listens_that_fleet_yml_does_not_name(host: Host) -> None:
     role = FLEET.machines()[host.check_output("hostname")]
-    named = {("tcp", str(flow.port)) for flow in FLEET.flows if flow.target in (role, EVERY_ROLE)}
+    named = {("tcp", str(flow.port)) for flow in OPENED if flow.target in (role, EVERY_ROLE)}
     with host.sudo():
         sockets = [line.split() for line in host.check_output("ss -Hltnu").splitlines()]
     heard = {(kind, local.rpartition(":")) for kind, _, _, _, local, *_ in sockets}
