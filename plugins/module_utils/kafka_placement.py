@@ -82,17 +82,20 @@ def _pairs(held: Mapping[int, int], racks: Mapping[int, str]) -> list[tuple[int,
 
 
 def _even_out_leaders(placement: dict[Partition, list[int]], racks: Mapping[int, str]) -> None:
-    """Let another copy lead where a broker leads two more than another."""
-    moved = True
-    while moved:
-        moved = False
-        led = Counter(dict.fromkeys(racks, 0))
-        led.update(nodes[0] for nodes in placement.values())
-        for partition in sorted(placement):
+    """Let another copy lead where a broker leads two more partitions of a topic than another."""
+    topics: dict[str, list[Partition]] = {}
+    for partition in sorted(placement):
+        topics.setdefault(partition.topic, []).append(partition)
+    led = Counter(dict.fromkeys(racks, 0))
+    for partitions in topics.values():
+        of_topic = Counter(dict.fromkeys(racks, 0))
+        of_topic.update(placement[partition][0] for partition in partitions)
+        for partition in partitions * len(racks):
             nodes = placement[partition]
-            least = min(nodes, key=lambda node: (led[node], node))
-            if led[nodes[0]] - led[least] > 1:
+            least = min(nodes, key=lambda node: (of_topic[node], led[node], node))
+            if of_topic[nodes[0]] - of_topic[least] > 1:
+                of_topic[nodes[0]] -= 1
+                of_topic[least] += 1
                 nodes.remove(least)
                 nodes.insert(0, least)
-                moved = True
-                break
+        led.update(of_topic)

@@ -29,7 +29,11 @@ WITH_INPUT = ("bash", "-c", 'exec "$@" <(cat)', "bash")
 
 
 # The login and another file as one file, which is written nowhere.
-WITH_BOTH = ("bash", "-c", 'exec "$0" --bootstrap-server "$1" --command-config <(cat "$2"; echo; cat "$3") "${@:4}"')
+WITH_BOTH = (
+    "bash",
+    "-c",
+    'exec "$0" --bootstrap-server "$1" --command-config <(cat "$2"; echo; cat "$3") "${@:4}"',
+)
 
 
 def parse_fields(line: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ ENVIRONMENT = {
 }
 # The main job comes first: it starts on fresh machines. test_drift and test_changes demand that what they
 # change is all that changes, so they also prove that the file before them has left nothing to do.
-ORDER = ("site", "page", "attacks", "baseline", "flows", "replace", "drift", "secrets", "changes")
+ORDER = ("site", "page", "attacks", "baseline", "flows", "replace", "drift", "cluster", "secrets", "changes")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""One broker becomes three, loses one, gets it back empty, and is one again; no event is lost. Tests run in order."""
+"""One broker becomes three, loses one that comes back empty, and is one again; no event is lost. In order."""
 
 from __future__ import annotations
 
@@ -31,14 +31,16 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     path.write_text(yaml.safe_dump(fleet))
     os.environ["LAB_FLEET"] = str(path)
     yield fleet
-    del os.environ["LAB_FLEET"]
+    os.environ.pop("LAB_FLEET", None)
 
 
 def tool(on_machine: OnMachine, name: str, *arguments: str) -> str:
     """One of Kafka's tools, at the address that brokers of a cluster give each other."""
     address = host_variables("kafka-1")["private_ip_address"]
     login = ("--bootstrap-server", f"{address}:29092", "--command-config", KAFKA_LOGIN_FILE)
-    return on_machine("kafka-1", "docker", "exec", "kafka", f"/opt/kafka/bin/kafka-{name}.sh", *login, *arguments)
+    return on_machine(
+        "kafka-1", "docker", "exec", "kafka", f"/opt/kafka/bin/kafka-{name}.sh", *login, *arguments
+    )
 
 
 def voters(on_machine: OnMachine) -> set[int]:
@@ -53,12 +55,9 @@ def copies(on_machine: OnMachine) -> set[tuple[int, ...]]:
     return {tuple(sorted(nodes)) for nodes in cluster.placement.values()}
 
 
-def site(fleet: dict[str, Any]) -> Play:
-    return play("site.yml", fleet=fleet).must_pass()
-
-
-def verified(fleet: dict[str, Any]) -> dict[str, int]:
-    return totals(fleet=fleet)
+def kafka_role(**variables: Any) -> Play:
+    """The plays of site.yml that concern the brokers."""
+    return play("site.yml", limit="kafka", **variables).must_pass()
 
 
 def test_one_broker_becomes_three_with_all_that_it_holds(
@@ -67,33 +66,31 @@ def test_one_broker_becomes_three_with_all_that_it_holds(
     """The generator goes on meanwhile."""
     play("playbooks/replay.yml", replay_trace=str(trace)).must_pass()
     lab_command("up")
-    site(fleet)
+    kafka_role(fleet=fleet)
     assert voters(on_machine) == {1, 2, 3}
     assert copies(on_machine) == {(1, 2, 3)}
-    sums = verified(fleet)
+    sums = totals(fleet=fleet)
     assert sums["stored"] == sums["sent"] > 0
     assert (sums["duplicates"], sums["dead_lettered"]) == (0, 0)
 
 
-def test_a_broker_is_missed_by_nobody_and_may_come_back_empty(
+def test_a_broker_is_not_missed_and_may_come_back_empty(
     trace: Path, fleet: dict[str, Any], on_machine: OnMachine
 ) -> None:
-    with on_machine_stopped(on_machine, "kafka-2"):
-        play("playbooks/replay.yml", replay_trace=str(trace), fleet=fleet).must_pass()
+    on_machine("kafka-2", "docker", "compose", "--project-directory", "/opt/gpu-token/kafka", "stop")
+    play("playbooks/replay.yml", replay_trace=str(trace)).must_pass()
     on_machine("kafka-2", "sh", "-c", "rm -r /srv/kafka/*")
-    changed = site(fleet).changed
-    assert set(changed) == {"kafka-2"}
-    assert "Join the controllers' quorum" in changed["kafka-2"]
+    run = kafka_role(fleet=fleet)
+    assert set(run.changed) == {"kafka-2"}
     assert voters(on_machine) == {1, 2, 3}
-    assert verified(fleet)["duplicates"] == 0
+    assert copies(on_machine) == {(1, 2, 3)}
 
 
 def test_three_become_one_again(fleet: dict[str, Any], on_machine: OnMachine) -> None:
     """Those that are not counted any more give all away before their machines go."""
-    sums = verified(fleet)
+    kafka_role()
     del os.environ["LAB_FLEET"]
-    play("site.yml").must_pass()
     lab_command("up")
-    os.environ["LAB_FLEET"] = ""
-    play("site.yml").must_change_nothing()
-    assert totals() == sums
+    sums = totals()
+    assert sums["stored"] == sums["sent"] > 0
+    assert (sums["duplicates"], sums["dead_lettered"]) == (0, 0)

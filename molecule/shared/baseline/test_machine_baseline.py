@@ -10,6 +10,7 @@ from fleet.model import load
 from fleet.rules import EVERY_ROLE
 
 FLEET = load(Path(__file__).parents[3] / "fleet.yml")
+OPENED = [flow for flow in FLEET.flows if FLEET.connects(flow)]
 
 
 def test_security_updates_are_installed_each_day_and_nothing_else(host: Host) -> None:
