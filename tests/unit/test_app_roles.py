@@ -49,6 +49,7 @@ def variables(role: str, **settings: Any) -> dict[str, Any]:
     return {
         **fleet_variables(),
         "groups": {"kafka": ["kafka-2", "kafka-1"], "mongo": ["mongo-1"]},
+        "kafka_machines": ["kafka-1", "kafka-2"],
         "hostvars": HOSTS,
         "inventory_hostname": f"{role}-1",
         "fleet_secrets": SECRETS,

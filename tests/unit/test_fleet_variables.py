@@ -150,7 +150,7 @@ def test_a_kafka_whose_disk_is_not_known_is_limited_by_time_alone(site: Site) ->
     context = role_variables("kafka") | {"kafka_topics": [{"name": "a", "partitions": 1}], "groups": {}}
     context |= {"inventory_hostname": "kafka-1", "hostvars": {}, "ansible_host": "h"}
     [topic] = Templar(DataLoader(), variables=context).template(context["_kafka_topics"])
-    assert topic["config"] == {}
+    assert topic["config"] == {"min.insync.replicas": 1}
 
 
 def test_retention_is_one_for_store_and_processor(site: Site) -> None:
