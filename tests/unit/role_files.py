@@ -55,7 +55,9 @@ def role_variables(role: str) -> dict[str, Any]:
 def render_service(template: str, name: str, variables: dict[str, Any], **options: str) -> str:
     """Render a template of the role service as the role called `name` calls it; options are expressions."""
     context = {**role_variables(name), **variables, "service_name": name}
-    given: dict[str, Any] = {option: trust_as_template("{{ " + value + " }}") for option, value in options.items()}
+    given: dict[str, Any] = {
+        option: trust_as_template("{{ " + value + " }}") for option, value in options.items()
+    }
     given["ansible_search_path"] = [str(ROLES / role) for role in ("service", name)]
     return render("service", template, {**context, **given})
 
