@@ -182,6 +182,20 @@ def test_what_runs_is_restarted_one_by_one_and_new_machines_come_together(
     assert planned("_kafka_turns", held) == turns
 
 
+@pytest.mark.parametrize(("running", "turns"), [("", 3), ("wanted", 3), ("another", 1)])
+def test_a_new_password_of_the_brokers_is_given_to_all_at_once(running: str, turns: int) -> None:
+    """Brokers of different passwords would never be in sync."""
+    known = {**role_variables("kafka"), **variables(3, "kafka-1", _kafka_data=OLD)}
+    wanted = Templar(DataLoader(), variables=known).template(trust_as_template("{{ _kafka_login_sha256 }}"))
+    for machine in known["hostvars"].values():
+        machine["_kafka_data"] = OLD
+    said = {"stdout": wanted if running == "wanted" else running}
+    known["hostvars"]["kafka-2"]["_kafka_running_login"] = said
+    known["hostvars"]["kafka-3"]["_kafka_running_login"] = {"skipped": True}
+    found = Templar(DataLoader(), variables=known).template(trust_as_template("{{ _kafka_turns }}"))
+    assert len(found) == turns
+
+
 def test_a_machine_that_is_not_named_leaves() -> None:
     known = {**role_variables("kafka"), **variables(3, "kafka-3", kafka_machines=["kafka-1", "kafka-2"])}
     known["hostvars"]["kafka-3"]["_kafka_leaver"] = {"stat": {"exists": True}}
