@@ -14,6 +14,12 @@ unexport PYTHONDONTWRITEBYTECODE
 
 ENV   ?= lab
 TRACE ?= $(wildcard ../shared/data/azure-llm-2023-code.csv)
+# Where the fleet on AWS is, as terraform.tfvars says; the inventory reads it here.
+tfvar = $(shell sed -nE 's/^ *$(1) *= *"([^"]*)".*/\1/p' terraform/terraform.tfvars 2>/dev/null)
+ifeq ($(ENV),aws)
+export FLEET_REGION      ?= $(call tfvar,aws_region)
+export FLEET_ENVIRONMENT ?= $(call tfvar,environment)
+endif
 PLAY   = ansible-playbook -i inventories/$(ENV) $(if $(LIMIT),--limit $(LIMIT)) $(if $(TAGS),--tags $(TAGS)) $(ARGS)
 ROLES  = docker kafka mongo processor producers
 
@@ -69,7 +75,9 @@ drift: setup ## what differs from the repository; exit 2 if anything does
 verify-%: setup ## the checks of one role
 	$(PLAY) playbooks/verify.yml --limit $*
 ssh-%: setup ## a shell on the machine
-	$(if $(filter aws,$(ENV)),ssh $(FLEET_SSH_KEY:%=-i %) ubuntu@$$(ansible-inventory -i inventories/aws --host $* | jq -er .ansible_host),lab ssh $*)
+	$(if $(filter aws,$(ENV)),ssh $(FLEET_SSH_KEY:%=-o IdentitiesOnly=yes -i %) ubuntu@$$(ansible-inventory -i inventories/aws --host $* | jq -er .ansible_host),lab ssh $*)
+replace-%: setup ## another machine in its place, with the same data disk; then make known-hosts converge
+	$(if $(filter aws,$(ENV)),scripts/terraform.sh apply -replace='module.instances.aws_instance.machine["$*"]',lab replace $*)
 exec-%: setup ## CMD='…' as root on the machine
 	ansible $* -i inventories/$(ENV) --become -m ansible.builtin.shell -a "$$CMD"
 logs-%: setup ## the service's last 100 lines

@@ -3,6 +3,12 @@
 provider "aws" {
   region  = var.aws_region
   profile = var.aws_profile
+
+  # In the call that makes a machine, so that its root disk is the project's own from the beginning: the tags that stand
+  # at the disk itself come in a later call, which deploy.json allows only for what has the project's tag already.
+  default_tags {
+    tags = local.tags
+  }
 }
 
 data "aws_caller_identity" "current" {}

@@ -54,6 +54,12 @@ def test_variables_of_the_user_are_validated() -> None:
         assert variable.get("validation"), f"variable {name} has no validation"
 
 
+def test_all_is_tagged_in_the_call_that_makes_it() -> None:
+    """Else a root disk is tagged by a later call, which the policy denies for what has no tags yet."""
+    [provider] = [part for part in PARTS if part.kind == "provider"]
+    assert provider.body["default_tags"] == [{"tags": "${local.tags}"}]
+
+
 def test_the_outputs_that_others_rely_on_are_there() -> None:
     relied_on = {
         "account_id", "arn", "region", "vpc_id", "subnet_id", "security_groups",
@@ -73,7 +79,8 @@ def test_the_example_sets_what_is_required_and_nothing_that_does_not_exist() -> 
     variables = named_blocks(TERRAFORM, "variable")
     required = {name for name, variable in variables.items() if "default" not in variable}
     set_, shown = example_variables()
-    assert set_ == required
+    # The operator's address is found. One in the example would open the fleet to nobody, once it is paid for.
+    assert set_ == required - {"allowed_cidrs"}
     assert shown <= set(variables)
 
 

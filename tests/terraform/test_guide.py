@@ -48,6 +48,17 @@ def test_the_cost_is_the_default_fleet_s() -> None:
     assert float(total.strip("* |")) == pytest.approx(sum(sums.values()), abs=0.005)
 
 
+def test_the_quota_that_it_asks_for_is_enough() -> None:
+    """Every size of t3 up to large has 2 vCPUs."""
+    machines = sum(role.count for role in FLEET.roles.values())
+    sizes = {role.instance_type for role in FLEET.roles.values()}
+    assert sizes <= {f"t3.{size}" for size in ("nano", "micro", "small", "medium", "large")}
+    assert f"has {machines} machines with 2 vCPUs each, which are {2 * machines}." in " ".join(TEXT.split())
+    asked = re.search(r"--quota-code L-1216C47A --desired-value (\d+)", TEXT)
+    assert asked
+    assert int(asked.group(1)) >= 2 * machines
+
+
 def test_the_settings_are_the_variables() -> None:
     assert {name.strip("`") for name in table("Variable")} == set(
         named_blocks(ROOT / "terraform", "variable")

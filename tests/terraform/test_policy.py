@@ -73,8 +73,9 @@ DATA_ACTIONS = {
 INVENTORY_ACTIONS = {"amazon.aws.aws_ec2": "ec2:DescribeInstances"}
 HOST_KEY_ACTIONS = "ec2:GetConsoleOutput"  # terraform/known_hosts.py
 # playbooks/secrets.yml: the lookup, then the module, which looks at what it made.
+# docs/aws.md removes them in the end.
 SECRET_ACTIONS = """ssm:GetParametersByPath ssm:GetParameter ssm:PutParameter ssm:DescribeParameters
-    ssm:ListTagsForResource"""
+    ssm:ListTagsForResource ssm:DeleteParameters"""
 SESSION_ACTIONS = "ssm:StartSession ssm:ResumeSession ssm:TerminateSession"
 STATE_ACTIONS = "s3:ListBucket s3:GetObject s3:PutObject s3:DeleteObject"
 

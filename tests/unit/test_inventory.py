@@ -180,6 +180,15 @@ def test_session_manager_is_the_way_where_the_address_is_an_instance_id(ec2_port
     direct = ansible(*command, *arguments, **variables)
     assert direct.returncode == 0
     assert "ProxyCommand" not in direct.stdout
+    assert "IdentitiesOnly" not in direct.stdout
+
+
+def test_a_key_that_is_named_is_the_only_one_offered(ec2_port: int) -> None:
+    """A hardened machine ends the connection after four others of the agent's."""
+    command = ["ansible", "kafka-1", "-i", "inventories/aws", "-m", "ansible.builtin.debug"]
+    variables = {"AWS_URL": f"http://127.0.0.1:{ec2_port}", "FLEET_SSH_KEY": "/keys/one", **CREDENTIALS}
+    direct = ansible(*command, "-a", "var=ansible_ssh_common_args", **variables)
+    assert "-o IdentitiesOnly=yes" in direct.stdout
 
 
 def test_an_unknown_way_to_connect_is_refused(ec2_port: int) -> None:

@@ -13,7 +13,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
 # Every target that `make` lists, with a machine or a role for its %.
-STEMS = {"ssh-%": "ssh-kafka-1", "exec-%": "exec-mongo-1", "logs-%": "logs-kafka-1"}
+STEMS = {
+    "ssh-%": "ssh-kafka-1",
+    "replace-%": "replace-kafka-1",
+    "exec-%": "exec-mongo-1",
+    "logs-%": "logs-kafka-1",
+}
 STEMS |= {"verify-%": "verify-processor", "molecule-%": "molecule-kafka"}
 TARGETS = re.findall(r"^([a-z0-9%-]+):.*## ", MAKEFILE, re.MULTILINE)
 # What needs a machine of the inventory, so that it must ask the one that ENV names.
@@ -80,7 +85,13 @@ def test_converge_is_narrowed_by_variables() -> None:
 
 def test_ssh_on_aws_takes_the_key() -> None:
     [command] = commands("ssh-kafka-1", ENV="aws", FLEET_SSH_KEY="/keys/one")
-    assert command.startswith("ssh -i /keys/one ubuntu@")
+    assert command.startswith("ssh -o IdentitiesOnly=yes -i /keys/one ubuntu@")
+
+
+def test_a_machine_is_replaced_by_its_name() -> None:
+    assert commands("replace-kafka-1") == ["lab replace kafka-1"]
+    wanted = "scripts/terraform.sh apply -replace='module.instances.aws_instance.machine[\"kafka-1\"]'"
+    assert commands("replace-kafka-1", ENV="aws") == [wanted]
 
 
 def test_python_keeps_what_it_compiles() -> None:
