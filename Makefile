@@ -15,7 +15,8 @@ unexport PYTHONDONTWRITEBYTECODE
 ENV   ?= lab
 TRACE ?= $(wildcard ../shared/data/azure-llm-2023-code.csv)
 # Where the fleet on AWS is, as terraform.tfvars says; the inventory reads it here.
-tfvar = $(shell sed -nE 's/^ *$(1) *= *"([^"]*)".*/\1/p' terraform/terraform.tfvars 2>/dev/null)
+TFVARS = terraform/terraform.tfvars
+tfvar  = $(shell sed -nE 's/^ *$(1) *= *"([^"]*)".*/\1/p' $(TFVARS) 2>/dev/null)
 ifeq ($(ENV),aws)
 export FLEET_REGION      ?= $(call tfvar,aws_region)
 export FLEET_ENVIRONMENT ?= $(call tfvar,environment)

@@ -88,6 +88,25 @@ def test_ssh_on_aws_takes_the_key() -> None:
     assert command.startswith("ssh -o IdentitiesOnly=yes -i /keys/one ubuntu@")
 
 
+@pytest.mark.parametrize(
+    ("env", "given", "told"),
+    [
+        ("aws", {}, "[eu-west-1] [prod]"),
+        ("aws", {"FLEET_REGION": "us-west-2"}, "[us-west-2] [prod]"),
+        ("lab", {}, "[] []"),
+    ],
+)
+def test_the_inventory_is_told_where_terraform_made_the_fleet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env: str, given: dict[str, str], told: str
+) -> None:
+    for name in ("FLEET_REGION", "FLEET_ENVIRONMENT"):
+        monkeypatch.delenv(name, raising=False)
+    tfvars = tmp_path / "terraform.tfvars"
+    tfvars.write_text('# aws_region = "us-east-1"\naws_region   = "eu-west-1" # near\nenvironment = "prod"\n')
+    rule = '--eval=told: ; @echo "[$$FLEET_REGION] [$$FLEET_ENVIRONMENT]"'
+    assert make(rule, "told", f"ENV={env}", f"TFVARS={tfvars}", **given) == told + "\n"
+
+
 def test_a_machine_is_replaced_by_its_name() -> None:
     assert commands("replace-kafka-1") == ["lab replace kafka-1"]
     wanted = "scripts/terraform.sh apply -replace='module.instances.aws_instance.machine[\"kafka-1\"]'"
