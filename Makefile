@@ -1,6 +1,7 @@
 # Every target is one line that calls the real tool; `make` without a target lists them.
 #   ENV=lab|aws            which inventory (default: lab)
 #   LIMIT=<machine>        one machine;  TAGS=<tags>  part of the play;  ARGS='…'  more options for ansible-playbook
+#   CONNECT=ssm            through Session Manager, where machines have no public address
 #   TRACE=<file.csv>       what `make demo` and `make replay` send
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -21,7 +22,11 @@ ifeq ($(ENV),aws)
 export FLEET_REGION      ?= $(call tfvar,aws_region)
 export FLEET_ENVIRONMENT ?= $(call tfvar,environment)
 endif
-PLAY   = ansible-playbook -i inventories/$(ENV) $(if $(LIMIT),--limit $(LIMIT)) $(if $(TAGS),--tags $(TAGS)) $(ARGS)
+BY     = $(if $(CONNECT),-e connect_by=$(CONNECT))
+PLAY   = ansible-playbook -i inventories/$(ENV) $(BY) $(if $(LIMIT),--limit $(LIMIT)) $(if $(TAGS),--tags $(TAGS)) $(ARGS)
+comma := ,
+# Where a session goes.
+session = $$(ansible-inventory -i inventories/aws --host $(1) | jq -er '"--region \(.ec2_placement.region) --target \(.ec2_instance_id)"')
 ROLES  = docker kafka mongo processor producers
 
 ##@ Start here
@@ -70,27 +75,29 @@ fleet-check: setup ## are fleet.yml and catalog.yml right?
 	fleet check && gpu-token-catalog check catalog.yml
 
 drift: setup ## what differs from the repository; exit 2 if anything does
-	scripts/drift.sh $(ENV)
+	scripts/drift.sh $(ENV) $(BY)
 
 ##@ One machine (kafka-1, processor-1 …) or one role
 verify-%: setup ## the checks of one role
 	$(PLAY) playbooks/verify.yml --limit $*
 ssh-%: setup ## a shell on the machine
-	$(if $(filter aws,$(ENV)),ssh $(FLEET_SSH_KEY:%=-o IdentitiesOnly=yes -i %) ubuntu@$$(ansible-inventory -i inventories/aws --host $* | jq -er .ansible_host),lab ssh $*)
+	$(if $(filter aws,$(ENV)),$(if $(filter ssm,$(CONNECT)),aws ssm start-session $(call session,$*),ssh $(FLEET_SSH_KEY:%=-o IdentitiesOnly=yes -i %) ubuntu@$$(ansible-inventory -i inventories/aws $(BY) --host $* | jq -er .ansible_host)),lab ssh $*)
+tunnel: setup ## the API and its page at http://localhost:8080, through Session Manager (the lab needs none)
+	$(if $(filter aws,$(ENV)),aws ssm start-session $(call session,processor-1) --document-name AWS-StartPortForwardingSession --parameters portNumber=8080$(comma)localPortNumber=8080,lab status)
 replace-%: setup ## another machine in its place, with the same data disk; then make known-hosts converge
 	$(if $(filter aws,$(ENV)),scripts/terraform.sh apply -replace='module.instances.aws_instance.machine["$*"]',lab replace $*)
 exec-%: setup ## CMD='…' as root on the machine
-	ansible $* -i inventories/$(ENV) --become -m ansible.builtin.shell -a "$$CMD"
+	ansible $* -i inventories/$(ENV) $(BY) --become -m ansible.builtin.shell -a "$$CMD"
 logs-%: setup ## the service's last 100 lines
-	ansible $* -i inventories/$(ENV) --become -m ansible.builtin.command -a "docker logs --tail 100 $(firstword $(subst -, ,$*))"
+	ansible $* -i inventories/$(ENV) $(BY) --become -m ansible.builtin.command -a "docker logs --tail 100 $(firstword $(subst -, ,$*))"
 api-token: setup ## print the token that the API and its page ask for
-	@ansible processor[0] -i inventories/$(ENV) --become -m ansible.builtin.command -a "cat /opt/gpu-token/processor/secrets/api-token" | tail -1
+	@ansible processor[0] -i inventories/$(ENV) $(BY) --become -m ansible.builtin.command -a "cat /opt/gpu-token/processor/secrets/api-token" | tail -1
 intake-token: setup ## print the token that the producers' intake asks for, if a source is received there
-	@ansible producers[0] -i inventories/$(ENV) --become -m ansible.builtin.command -a "cat /opt/gpu-token/producers/secrets/intake-token" | tail -1
+	@ansible producers[0] -i inventories/$(ENV) $(BY) --become -m ansible.builtin.command -a "cat /opt/gpu-token/producers/secrets/intake-token" | tail -1
 secrets-file: setup ## fresh secrets for secrets_store=vault (SECRETS=file, VAULT_PASSWORD_FILE=file)
 	ansible-playbook -i localhost, playbooks/vault.yml -e secrets_file=$(abspath $(SECRETS)) -e vault_password_file=$(abspath $(VAULT_PASSWORD_FILE))
 addrs: setup ## the address of every machine
-	ansible all -i inventories/$(ENV) -m ansible.builtin.debug -a "msg={{ ansible_host }}"
+	ansible all -i inventories/$(ENV) $(BY) -m ansible.builtin.debug -a "msg={{ ansible_host }}"
 
 ##@ Machines on AWS (ENV=aws); docs/aws.md
 deploy: $(if $(filter aws,$(ENV)),init plan apply known-hosts,lab-up) ## make the machines, then site.yml

@@ -76,11 +76,11 @@ HOST_KEY_ACTIONS = "ec2:GetConsoleOutput"  # terraform/known_hosts.py
 # docs/aws.md removes them in the end.
 SECRET_ACTIONS = """ssm:GetParametersByPath ssm:GetParameter ssm:PutParameter ssm:DescribeParameters
     ssm:ListTagsForResource ssm:DeleteParameters"""
-SESSION_ACTIONS = "ssm:StartSession ssm:ResumeSession ssm:TerminateSession"
+SESSION_ACTIONS = "ssm:StartSession ssm:ResumeSession ssm:TerminateSession ssmmessages:OpenDataChannel"
 STATE_ACTIONS = "s3:ListBucket s3:GetObject s3:PutObject s3:DeleteObject"
 
 # Permissions that are no API call of their own name.
-NO_CALL = {"iam:PassRole", "s3:ListBucket"}
+NO_CALL = {"iam:PassRole", "s3:ListBucket", "ssmmessages:OpenDataChannel"}
 
 
 def statements(policy: str) -> list[dict[str, Any]]:

@@ -107,6 +107,16 @@ def test_the_inventory_is_told_where_terraform_made_the_fleet(
     assert make(rule, "told", f"ENV={env}", f"TFVARS={tfvars}", **given) == told + "\n"
 
 
+def test_machines_without_public_addresses_are_reached_through_sessions() -> None:
+    for verb in ("converge", "verify", "drift", "exec-kafka-1", "logs-kafka-1", "api-token", "addrs"):
+        assert "-e connect_by=ssm" in " ".join(commands(verb, ENV="aws", CONNECT="ssm")), verb
+        assert "connect_by" not in " ".join(commands(verb, ENV="aws")), verb
+    [shell] = commands("ssh-kafka-1", ENV="aws", CONNECT="ssm")
+    assert shell.startswith("aws ssm start-session $(ansible-inventory -i inventories/aws --host kafka-1 ")
+    [tunnel] = commands("tunnel", ENV="aws")
+    assert tunnel.endswith("--parameters portNumber=8080,localPortNumber=8080")
+
+
 def test_a_machine_is_replaced_by_its_name() -> None:
     assert commands("replace-kafka-1") == ["lab replace kafka-1"]
     wanted = "scripts/terraform.sh apply -replace='module.instances.aws_instance.machine[\"kafka-1\"]'"
