@@ -102,8 +102,8 @@ addrs: setup ## the address of every machine
 ##@ Machines on AWS (ENV=aws); docs/aws.md
 deploy: $(if $(filter aws,$(ENV)),init plan apply known-hosts,lab-up) ## make the machines, then site.yml
 	$(MAKE) converge ENV=$(ENV)
-down: setup ## take the machines down, data included
-	$(if $(filter aws,$(ENV)),scripts/terraform.sh destroy,lab down)
+down: setup ## take the machines down, data included; on AWS it asks first, unless YES=1
+	$(if $(filter aws,$(ENV)),scripts/terraform.sh destroy $(if $(filter 1,$(YES)),-auto-approve),lab down)
 init: ## terraform init
 	terraform -chdir=terraform init -input=false
 fmt: setup ## format Terraform and Python

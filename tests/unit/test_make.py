@@ -74,6 +74,7 @@ def test_deploy_makes_the_machines_first() -> None:
 def test_down_takes_the_machines_of_its_environment() -> None:
     assert commands("down") == ["lab down"]
     assert commands("down", ENV="aws") == ["scripts/terraform.sh destroy"]
+    assert commands("down", ENV="aws", YES="1") == ["scripts/terraform.sh destroy -auto-approve"]
 
 
 def test_converge_is_narrowed_by_variables() -> None:
