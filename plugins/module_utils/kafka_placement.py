@@ -30,11 +30,15 @@ def place(placement: Placement, racks: Mapping[int, str], copies: int) -> dict[P
         for partition, nodes in placement.items()
     }
     empty = set(racks) - {node for nodes in new.values() for node in nodes}
+    held = _held(new, racks)
     for nodes in new.values():
         while len(nodes) < copies:
-            nodes.append(_next(nodes, racks, _held(new, racks)))
+            nodes.append(_next(nodes, racks, held))
+            held[nodes[-1]] += 1
     if empty:
-        _even_out(new, racks)
+        # Until no broker holds two more than another, or none of the rest may move.
+        while _move_one(new, racks, held):
+            pass
     if {partition: list(nodes) for partition, nodes in placement.items()} != new:
         _even_out_leaders(new, racks)
     return {partition: tuple(nodes) for partition, nodes in new.items()}
@@ -54,25 +58,22 @@ def _next(nodes: Sequence[int], racks: Mapping[int, str], held: Mapping[int, int
     return min(others, key=lambda node: (used[racks[node]], held[node], node))
 
 
-def _even_out(placement: dict[Partition, list[int]], racks: Mapping[int, str]) -> None:
-    """Move copies from who holds more to who holds less, until none holds two more than another."""
-    moved = True
-    while moved:
-        moved = False
-        held = _held(placement, racks)
-        for full, room in _pairs(held, racks):
-            for partition in sorted(placement):
-                nodes = placement[partition]
-                if full not in nodes or room in nodes:
-                    continue
-                others = {racks[node] for node in nodes if node != full}
-                if racks[room] in others and racks[full] not in others:
-                    continue
+def _move_one(placement: dict[Partition, list[int]], racks: Mapping[int, str], held: Counter[int]) -> bool:
+    """Move one copy from who holds more to who holds less; false where there is none to move."""
+    for full, room in _pairs(held, racks):
+        for _, nodes in sorted(placement.items()):
+            if full in nodes and room not in nodes and _may_move(nodes, full, room, racks):
                 nodes[nodes.index(full)] = room
-                moved = True
-                break
-            if moved:
-                break
+                held[full] -= 1
+                held[room] += 1
+                return True
+    return False
+
+
+def _may_move(nodes: Sequence[int], full: int, room: int, racks: Mapping[int, str]) -> bool:
+    """Whether the copies are in as many racks as before."""
+    others = {racks[node] for node in nodes if node != full}
+    return racks[room] not in others or racks[full] in others
 
 
 def _pairs(held: Mapping[int, int], racks: Mapping[int, str]) -> list[tuple[int, int]]:
